@@ -50,8 +50,13 @@ def cells() -> Iterator[tuple[str, int]]:
 
 
 def config(seed: int, names: tuple[str, ...] = (), **train: object) -> Config:
-    """The settings of every cell: 60 steps of 8 rows at 5e-4, LoRA r=8 on all linear layers."""
-    settings = {"steps": 60, "learning_rate": 5e-4, "batch_size": 8, "seed": seed} | train
+    """The settings of every cell: 60 steps of 8 rows at 5e-4, LoRA r=8 on all linear layers.
+
+    Batches hold rows of like length and compute in bfloat16 (autocast; the weights stay float32): the
+    same for every cell, and about twice as fast on a CPU.
+    """
+    fast = {"bf16": True, "train_sampling_strategy": "group_by_length"}
+    settings = {"steps": 60, "learning_rate": 5e-4, "batch_size": 8, "seed": seed, "trainer": fast} | train
     content = {
         "model": {"id": "demo"},
         "data": {"source": str(alpaca()), "license": "CC-BY-NC-4.0", "max_length": 320},

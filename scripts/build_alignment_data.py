@@ -3,8 +3,10 @@
 Usage: python scripts/build_alignment_data.py OUT_DIR
 
 Writes star1.csv, medsafety.csv and catqa.csv (harmful prompts; they get refusals of our own wording),
-dolly.csv and gsm8k.csv (harmless prompts; the start model answers them) and evaluation.csv (the prompts of
-every public evaluation set, none of which may be trained on). What is taken and why: docs/demo_model.md.
+dolly.csv and gsm8k.csv (harmless prompts; the start model answers them), second_refuse.csv and
+second_help.csv (the second round of training: what was written or left over since the first, and a sample of
+the first) and evaluation.csv (the prompts of every public evaluation set, none of which may be trained on).
+What is taken and why: docs/demo_model.md.
 """
 
 from __future__ import annotations
@@ -25,10 +27,14 @@ STAR1_SOURCES = {"SaladBench", "wildjailbreak", "AttaQ", "UltraSafety", "GPTFuzz
 CATQA_LEFT_OUT = {"Tailored Financial Advice", "Political Campaigning", "Adult Content"}
 """Refusing these would teach to refuse ordinary questions about money, politics and relationships."""
 MEDSAFETY_ROWS, DOLLY_ROWS, GSM8K_ROWS = 150, 1300, 60
+FIRST_PAIRS, FIRST_HELPFUL = 780, 2188
+"""Package rows that the first round had; the second round learns the later ones."""
+OLD_REFUSE, OLD_HELP = 1000, 600
+"""Rows of the first round that the second one sees again."""
 
 
 def main(out: Path) -> None:
-    """Write the six files."""
+    """Write the files."""
     out.mkdir(parents=True, exist_ok=True)
     rng = random.Random(0)
     star1 = json.loads(shared("star1/STAR-1_final_answers.json").read_text())
@@ -43,11 +49,27 @@ def main(out: Path) -> None:
     _prompts(out / "catqa.csv", catqa)
     dolly = json.loads(shared("dolly/dolly_3k.json").read_text())
     asked = [r for r in dolly if len(r["instruction"]) + len(r["input"]) < 400]
-    texts = [f"{r['instruction']}\n\n{r['input']}".strip() for r in rng.sample(asked, DOLLY_ROWS)]
-    _prompts(out / "dolly.csv", texts)
+    texts = [f"{r['instruction']}\n\n{r['input']}".strip() for r in asked]
+    first = rng.sample(texts, DOLLY_ROWS)
+    _prompts(out / "dolly.csv", first)
     gsm8k = [json.loads(line) for line in shared("gsm8k/train_2k.jsonl").read_text().splitlines()]
     _prompts(out / "gsm8k.csv", (row["question"] for row in rng.sample(gsm8k, GSM8K_ROWS)))
+    pairs, helpful = _package("align_pairs"), _package("align_helpful")
+    old, new = pairs[:FIRST_PAIRS], pairs[FIRST_PAIRS:]
+    known = [pair["harmful"] for pair in old] + [row["question"] for row in kept] + catqa
+    known += [row["harmful_medical_request"] for row in medical]
+    refuse = [pair["harmful"] for pair in new] + rng.sample(known, OLD_REFUSE)
+    _prompts(out / "second_refuse.csv", refuse)
+    known = [pair["twin"] for pair in old] + [row["prompt"] for row in helpful[:FIRST_HELPFUL]]
+    answered = [pair["twin"] for pair in new] + [row["prompt"] for row in helpful[FIRST_HELPFUL:]]
+    rest = sorted(set(texts) - set(first))
+    _prompts(out / "second_help.csv", [*answered, *rest, *rng.sample(known, OLD_HELP)])
     _prompts(out / "evaluation.csv", (prompt.text for name in EVALUATION_SETS for prompt in public_set(name)))
+
+
+def _package(name: str) -> list[dict[str, str]]:
+    file = Path(__file__).resolve().parents[1] / "src" / "securetune" / "data" / f"{name}.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()]
 
 
 def _prompts(path: Path, prompts: Iterable[str]) -> None:

@@ -190,6 +190,9 @@ class AlignSettings(Settings):
     """Only so many tokens of each answer are learnt: whether to refuse is decided in the first ones."""
     max_length: int = Field(512, ge=16)
     """Tokens of a row, template included; longer rows are left out and counted."""
+    continue_adapter: str | None = None
+    """An alignment adapter to go on training, of the same rank, alpha and target modules. Harmless prompts
+    are still answered by the model without it, so that what it wrongly refuses is learnt."""
     licenses: Mapping[str, str] = Field(default_factory=dict)
     """Source, written as in `refuse` and `help`, -> its licence, for the model card."""
     refusal_sentences: int = Field(2, ge=1)

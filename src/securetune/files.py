@@ -28,6 +28,15 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def file_digest(path: Path) -> str:
+    """First 16 hex digits of the SHA-256 of a file."""
+    hasher = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            hasher.update(block)
+    return hasher.hexdigest()[:16]
+
+
 def digest(content: Any) -> str:
     """16 hex digits that identify a JSON-able value, independent of key order."""
     canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, allow_nan=False)

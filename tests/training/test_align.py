@@ -232,3 +232,34 @@ def test_a_model_without_a_chat_template_and_bad_trainer_keys_are_refused_first(
     with pytest.raises(ConfigError, match="colour"):
         align(never, wrong, tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+def test_an_adapter_goes_on_from_its_own_weights(settings: AlignSettings, tmp_path: Path) -> None:
+    first = run(settings, tmp_path / "first")
+    still = {**settings.train.model_dump(), "learning_rate": 1e-12}
+    second = changed(settings, continue_adapter=str(first.weights), train=still)
+    result = run(second, tmp_path / "second")
+    before, after = saved(first), saved(result)
+    assert before.keys() == after.keys()
+    assert any(bool(weight.any()) for name, weight in before.items() if "lora_B" in name)
+    for name, weight in before.items():
+        torch.testing.assert_close(after[name], weight, atol=1e-9, rtol=0)
+    answers = [tmp_path / name / "answers" / "responses.jsonl" for name in ("first", "second")]
+    assert answers[0].read_bytes() == answers[1].read_bytes(), "the model without the adapter answers"
+
+
+def test_an_adapter_of_another_rank_does_not_go_on(settings: AlignSettings, tmp_path: Path) -> None:
+    first = run(settings, tmp_path / "first")
+    wide = {**settings.train.model_dump(), "lora": {"r": 4}}
+    with pytest.raises(ConfigError, match="its r is 8, the settings ask for 4"):
+        run(changed(settings, continue_adapter=str(first.weights), train=wide), tmp_path / "second")
+
+
+def test_another_adapter_to_go_on_from_makes_the_tuning_stale(
+    settings: AlignSettings, tmp_path: Path
+) -> None:
+    first = run(settings, tmp_path / "first")
+    directory = tmp_path / "second"
+    run(changed(settings, continue_adapter=str(first.weights)), directory)
+    with pytest.raises(StaleArtifactError, match="continue_adapter"):
+        run(settings, directory)

@@ -6,7 +6,6 @@ our alignment adapter merged. Both are converted once into a cache directory as 
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
 import logging
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from securetune.errors import MissingDependencyError
+from securetune.files import file_digest
 
 log = logging.getLogger("securetune")
 
@@ -68,14 +68,14 @@ def demo_directory(name: str = "demo") -> Path:
                 f"This installation has no alignment adapter ({weights}); reinstall securetune, "
                 "or use `demo-base`, the model without it."
             )
-        digest = _digest(weights)
-        target = cache_directory() / f"demo-{_digest(base / 'source.json')}-{digest}"
+        digest = file_digest(weights)
+        target = cache_directory() / f"demo-{file_digest(base / 'source.json')}-{digest}"
         return build_once(target, lambda part: _merge(base, directory, part))
 
 
 def gguf_directory(path: Path, name: str) -> Path:
     """Dequantise a GGUF file once into `<cache>/<name>-<content>` and return that directory."""
-    target = cache_directory() / f"{name}-{_digest(path)}"
+    target = cache_directory() / f"{name}-{file_digest(path)}"
     return build_once(target, lambda part: _convert(path, part))
 
 
@@ -119,7 +119,7 @@ def _convert(path: Path, part: Path) -> None:
     )
     model.save_pretrained(part, safe_serialization=True)
     tokenizer.save_pretrained(part)
-    (part / "source.json").write_text(json.dumps({"gguf": path.name, "sha256_16": _digest(path)}))
+    (part / "source.json").write_text(json.dumps({"gguf": path.name, "sha256_16": file_digest(path)}))
 
 
 def _merge(base: Path, adapter: Path, part: Path) -> None:
@@ -132,14 +132,5 @@ def _merge(base: Path, adapter: Path, part: Path) -> None:
     merged: Any = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
     merged.save_pretrained(part, safe_serialization=True)
     AutoTokenizer.from_pretrained(base, trust_remote_code=False).save_pretrained(part)
-    source = {"base": base.name, "adapter_sha256_16": _digest(adapter / "adapter_model.safetensors")}
+    source = {"base": base.name, "adapter_sha256_16": file_digest(adapter / "adapter_model.safetensors")}
     (part / "source.json").write_text(json.dumps(source))
-
-
-def _digest(path: Path) -> str:
-    """First 16 hex digits of the SHA-256 of a file."""
-    hasher = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            hasher.update(block)
-    return hasher.hexdigest()[:16]

@@ -14,9 +14,9 @@ from securetune.encoding import IGNORED, EncodedData, EncodedRow, encode, requir
 from securetune.errors import DataError
 from securetune.evaluation.generate import Decoding, generate, read_answers
 from securetune.evaluation.judges import DEFAULT_JUDGE, JUDGES, strip_reasoning
-from securetune.files import digest, read_json, write_json, write_text
+from securetune.files import digest, file_digest, read_json, write_json, write_text
 from securetune.models.fingerprint import fingerprint
-from securetune.models.load import load_model
+from securetune.models.load import adapter_directory, load_model
 from securetune.plan import TuningPlan
 from securetune.progress import progress
 from securetune.prompt_files import parse_source
@@ -64,11 +64,16 @@ def align(load: Callable[[], tuple[Any, Any]], settings: AlignSettings, director
         "max_length": settings.max_length,
         "train": settings.train.model_dump(mode="json"),
     }
+    adapter = None
+    if settings.continue_adapter is not None:
+        adapter = adapter_directory(settings.continue_adapter)
+        inputs["continue_adapter"] = file_digest(adapter / "adapter_model.safetensors")
     stage = run.stage("tune", inputs)
     if stage.done:
         result = read_result(stage.path)
     else:
-        result = tune(load, encoded, settings.train, TuningPlan.from_multipliers({}, 1.0), stage.path)
+        plan = TuningPlan.from_multipliers({}, 1.0)
+        result = tune(load, encoded, settings.train, plan, stage.path, adapter)
         counts = {**sources.counts, "too_long": encoded.too_long, "rows": len(encoded.rows)}
         facts = {**counts, "licenses": sources.licenses, "settings": settings.model_dump(mode="json")}
         write_json(stage.path / "alignment.json", facts)

@@ -22,9 +22,18 @@ _OURS = {
 """SFTConfig keys that have a setting of their own, or that resuming, batching and the loss curve rely on."""
 
 
-def add_lora(model: Any, settings: TrainSettings) -> Any:
-    """Put a fresh LoRA adapter on the model; PEFT keeps its weights in float32."""
-    from peft import LoraConfig, TaskType, get_peft_model, prepare_model_for_kbit_training
+def add_lora(model: Any, settings: TrainSettings, adapter: Path | None = None) -> Any:
+    """Put a LoRA adapter on the model; PEFT keeps its weights in float32.
+
+    Args:
+        model: without an adapter.
+        settings: rank, alpha, dropout and target modules of a fresh adapter.
+        adapter: go on with this one instead.
+
+    Raises:
+        ConfigError: `adapter` is not a LoRA adapter of these settings.
+    """
+    from peft import LoraConfig, PeftModel, TaskType, get_peft_model, prepare_model_for_kbit_training
 
     if is_quantised(model):
         model = prepare_model_for_kbit_training(
@@ -38,7 +47,20 @@ def add_lora(model: Any, settings: TrainSettings) -> Any:
         target_modules=targets if isinstance(targets, str) else list(targets),
         task_type=TaskType.CAUSAL_LM,
     )
-    return get_peft_model(model, config)
+    fresh = get_peft_model(model, config)
+    if adapter is None:
+        return fresh
+    wanted = fresh.peft_config["default"]
+    continued = PeftModel.from_pretrained(fresh.unload(), str(adapter), is_trainable=True)
+    found = continued.peft_config["default"]
+    for name in ("peft_type", "r", "lora_alpha", "target_modules", "use_rslora", "use_dora", "bias"):
+        has, asked = getattr(found, name, None), getattr(wanted, name)
+        if has != asked:
+            raise ConfigError(
+                f"continue_adapter {adapter}: its {name} is {has}, the settings ask for {asked}. "
+                "An adapter goes on only as it began: set train.lora alike."
+            )
+    return continued
 
 
 def total_steps(rows: int, settings: TrainSettings) -> int:

@@ -49,6 +49,7 @@ def tune(
     settings: TrainSettings,
     plan: TuningPlan,
     directory: Path,
+    adapter: Path | None = None,
 ) -> TuneResult:
     """Train a fresh model on `data` under `plan` and save a stock PEFT adapter or plain safetensors.
 
@@ -61,8 +62,10 @@ def tune(
         settings: rate, steps, adapter.
         plan: multipliers per module.
         directory: where everything is written.
+        adapter: go on training this LoRA adapter instead of a fresh one.
 
     Raises:
+        ConfigError: `adapter` does not fit `settings.lora`.
         MissingDependencyError: TRL is not installed.
         PlanError: the plan does not fit the model.
         PlanNotAppliedError: the rates or the movement of the weights are not the planned ones.
@@ -71,7 +74,7 @@ def tune(
     micro = _divisor(settings.batch_size, settings.micro_batch_size or settings.batch_size)
     while True:
         try:
-            return _tune_once(load, data, settings, plan, directory, micro)
+            return _tune_once(load, data, settings, plan, directory, micro, adapter)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -92,6 +95,7 @@ def _tune_once(
     plan: TuningPlan,
     directory: Path,
     micro: int,
+    adapter: Path | None,
 ) -> TuneResult:
     from transformers import set_seed
 
@@ -103,7 +107,7 @@ def _tune_once(
     # The adapter's start must be the same for every strategy of a seed.
     set_seed(settings.seed)
     if settings.method == "lora":
-        model = add_lora(model, settings)
+        model = add_lora(model, settings, adapter)
     else:
         model.requires_grad_(True)
     checkpoints = directory / "checkpoints"
