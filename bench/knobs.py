@@ -5,8 +5,8 @@ Usage: python bench/knobs.py [--work runs/bench] [--results bench/results/knobs]
 `strategy.ratio` is the rate of the sensitive modules, `analysis.share` the share of the matrix parameters in
 the robust set. Every cell stands beside its held-out loss and beside the uniform-rate curve at that loss,
 from the cells of bench/main_table.py, which are run first where they are missing. Resumable like it.
-Last line: one JSON object, {"cells": N, "rows": [...]} with the keys ratio, share, asr, low, high, n, loss and
-matched.
+Last line: one JSON object, {"cells": N, "rows": [...]} with the keys ratio, share, asr, low, high, n, loss
+and matched.
 """
 
 from __future__ import annotations
