@@ -246,6 +246,10 @@ def test_an_adapter_goes_on_from_its_own_weights(settings: AlignSettings, tmp_pa
         torch.testing.assert_close(after[name], weight, atol=1e-9, rtol=0)
     answers = [tmp_path / name / "answers" / "responses.jsonl" for name in ("first", "second")]
     assert answers[0].read_bytes() == answers[1].read_bytes(), "the model without the adapter answers"
+    card = (result.weights / "README.md").read_text()
+    assert card.count("Made by `securetune align`") == 2, (
+        "the card of the first round is in that of the second"
+    )
 
 
 def test_an_adapter_of_another_rank_does_not_go_on(settings: AlignSettings, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -225,7 +226,18 @@ Left out: {counts.get("refuse_dropped_near_evaluation", 0)} harmful and
 
 The adapter teaches refusals of the usual forms and where to stop. It is not a safety guarantee: it was
 measured on direct requests only, and further tuning can undo it, which is what securetune measures.
-"""
+{_earlier_card(settings.continue_adapter)}"""
+
+
+def _earlier_card(adapter: str | None) -> str:
+    """What the adapter that this one goes on from was made of."""
+    if adapter is None:
+        return ""
+    card = adapter_directory(adapter) / "README.md"
+    text = card.read_text(encoding="utf-8") if card.is_file() else "It has no card."
+    body = re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.DOTALL).strip()
+    quoted = "\n".join(f"> {line}".rstrip() for line in body.splitlines())
+    return f"\n## It goes on from another adapter\n\n{quoted}\n"
 
 
 def _file_name(source: str) -> str:
