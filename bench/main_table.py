@@ -62,7 +62,7 @@ def config(seed: int, names: tuple[str, ...] = (), **train: object) -> Config:
         "data": {"source": str(alpaca()), "license": "CC-BY-NC-4.0", "max_length": 320},
         "train": settings,
         "strategy": {"names": names or (*THREE, *ONE)},
-        "evaluate": {"batch_size": 25, "judges": list(JUDGES)},
+        "evaluate": {"batch_size": 50, "judges": list(JUDGES)},
     }
     return validate(Config, content)
 
