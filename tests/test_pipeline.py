@@ -74,8 +74,8 @@ def test_start_and_tuned_models_are_measured_at_one_precision(
     tuned.with_name("weights").rename(tuned / ("model" if full else "adapter"))
     start = tuned / "model" if full else base
     Stage(tuned, {}).finish({"weights": "w"})
-    monkeypatch.setattr("securetune.pipeline.dtype_name", lambda dtype: dtype_name(dtype, device))
-    monkeypatch.setattr("securetune.pipeline.load_model", load)
+    monkeypatch.setattr("securetune.start_model.dtype_name", lambda dtype: dtype_name(dtype, device))
+    monkeypatch.setattr("securetune.start_model.load_model", load)
     monkeypatch.setattr("securetune.pipeline.evaluate", evaluate)
     monkeypatch.setattr(Pipeline, "train", lambda self, name: TuneResult(tuned, 1, (), 1))
     made = pipeline(start, tmp_path / "run", **settings)

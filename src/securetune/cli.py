@@ -170,7 +170,7 @@ def evaluate(
     from securetune.summary import describe_results
 
     if against is not None:
-        from securetune.compare import compare_models, describe_comparisons, describe_judges
+        from securetune.compare.models import compare_models, describe_comparisons, describe_judges
 
         options = {key: value for key, value in locals().items() if key != "against"}
         pipeline = open_pipeline(options | {"model": against}, "evaluate")

@@ -13,7 +13,7 @@ from securetune.evaluation.generate import Decoding
 from securetune.models.load import load_model
 from securetune.overlap import overlap
 from securetune.prompt_files import package_prompts
-from securetune.training.replay import mix_replay, own_refusals
+from securetune.training.replay import mix_rows, own_refusals
 
 
 def rows(n: int, first: int) -> EncodedData:
@@ -27,14 +27,14 @@ def rows(n: int, first: int) -> EncodedData:
 )
 def test_a_share_of_the_rows_is_replaced_and_their_number_stays(n: int, share: float, expected: int) -> None:
     data = rows(n, 1)
-    mixed, count = mix_replay(data, rows(7, 2), share, 0)
+    mixed, (count,) = mix_rows(data, [(rows(7, 2), share)], 0)
     replaced = [row for row in mixed.rows if row.input_ids[0] == 2]
     assert (len(mixed.rows), count, len(replaced)) == (n, expected, expected)
     assert (mixed.tokens, mixed.trained_tokens) == (2 * n, n)
     kept = [row for row in mixed.rows if row.input_ids[0] == 1]
     assert kept == [row for row in data.rows if row in kept], "the other rows keep their order"
-    assert mix_replay(data, rows(7, 2), share, 0)[0].rows == mixed.rows
-    assert mix_replay(data, rows(7, 2), share, 1)[0].rows != mixed.rows
+    assert mix_rows(data, [(rows(7, 2), share)], 0)[0].rows == mixed.rows
+    assert mix_rows(data, [(rows(7, 2), share)], 1)[0].rows != mixed.rows
 
 
 def test_the_default_share_is_five_percent_and_its_prompts_are_never_evaluated() -> None:
