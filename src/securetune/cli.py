@@ -26,6 +26,7 @@ from securetune.cli_options import (
     Strategy,
     Template,
 )
+from securetune.compare_command import compare
 from securetune.errors import SecureTuneError
 from securetune.judging_commands import COMMANDS
 from securetune.run_settings import check_redo, open_pipeline, recorded
@@ -253,7 +254,7 @@ def align(
     terminal.emit(content, as_json=json, text=f"adapter: {result.weights} ({result.steps} steps)")
 
 
-for _command in COMMANDS:
+for _command in (compare, *COMMANDS):
     app.command()(_command)
 
 

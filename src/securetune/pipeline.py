@@ -28,6 +28,7 @@ from securetune.plan import TuningPlan
 from securetune.runs.directory import Stage
 from securetune.start_model import StartModel
 from securetune.strategies.build import build_plan, needs_robust_set
+from securetune.training.receipt import total_movement
 from securetune.training.replay import mix_rows, own_refusals, package_refusals
 from securetune.training.sft import check_trainer_settings, total_steps
 from securetune.training.snapshots import Snapshots
@@ -187,8 +188,8 @@ class Pipeline(StartModel):
             "seconds": time.monotonic() - started,
         }
         write_json(stage.path / "facts.json", facts)
-        kept = {path.parent.name: fingerprint_files(path) for path in result.snapshots}
-        stage.finish({"weights": fingerprint_files(result.weights), **({"snapshots": kept} if kept else {})})
+        kept = {path.parent.name: _identified(path) for path in result.snapshots}
+        stage.finish({**_identified(result.weights), "snapshots": kept})
         return result
 
     def _mixed_in(self, name: str) -> dict[str, tuple[TrainingData, float]]:
@@ -301,6 +302,11 @@ class Pipeline(StartModel):
         for name in self.config.strategy.names:
             self.evaluate(name)
         return self.report()
+
+
+def _identified(weights: Path) -> dict[str, Any]:
+    """What stages that build on weights, and comparisons, need to know about them."""
+    return {"weights": fingerprint_files(weights), "movement": total_movement(weights)}
 
 
 def _with_template(load: Callable[[], tuple[Any, Any]], template: str | None) -> tuple[Any, Any]:
