@@ -16,6 +16,10 @@ from securetune.cli_options import Json, Set
 def compare(
     config: Annotated[Path, typer.Argument(help="YAML settings: model, data, strategy, compare, ...")],
     out: Annotated[Path, typer.Option(help="Directory of the comparison.")] = Path("runs/compare"),
+    cells: Annotated[
+        Path | None,
+        typer.Option(help="Directory of finished cells; OUT/cells if not named.", show_default=False),
+    ] = None,
     shard: Annotated[
         str | None, typer.Option(help="Run only part i/n of the cells; without it the tables are made.")
     ] = None,
@@ -39,7 +43,7 @@ def compare(
     settings = load_settings(Config, config, list(set_ or []))
     part = None if shard is None else Part.parse(shard)
     if not tables:
-        grid = Grid(settings, out, part)
+        grid = Grid(settings, out, part, cells)
         if dry_run:
             content, text = grid.describe()
             terminal.emit(content, as_json=json, text=text)
@@ -54,7 +58,7 @@ def compare(
             )
             terminal.emit({"cells": str(grid.cells), "missing": rest}, as_json=json, text=text)
             return
-    content, text = _tables(read_cells(out / "cells"), settings, judge, out)
+    content, text = _tables(read_cells(cells or out / "cells"), settings, judge, out)
     terminal.emit(content, as_json=json, text=text)
 
 

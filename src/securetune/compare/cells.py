@@ -69,6 +69,8 @@ class Cell:
     """Suite -> whether its prompts are harmful, and its event an attack success; else it is a refusal."""
     points: tuple[Point, ...]
     """By step; the last one without `ema` is the tuned model."""
+    seconds: float
+    """Wall time of the call that finished it."""
 
     def series(self, ema: bool = False) -> list[Point]:
         """The points of the run, or of its moving average, by step."""
@@ -99,10 +101,9 @@ class Cell:
             raise DataError(
                 f"{path} is not a {FORMAT} of version {VERSION}. Remove it, or compare elsewhere."
             )
+        parts = {key: content[key] for key in ("inputs", "primary", "suites", "seconds")}
         points = tuple(Point(**point) for point in content["points"])
-        return cls(
-            CellKey(**content["key"]), content["inputs"], content["primary"], content["suites"], points
-        )
+        return cls(key=CellKey(**content["key"]), points=points, **parts)
 
 
 def plan_cells(config: Config) -> list[CellKey]:

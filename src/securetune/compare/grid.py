@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,20 +31,17 @@ MAKES = frozenset(("analysis", "replay", "tune", "evaluate"))
 class Grid:
     """The cells of one configuration below one directory.
 
-    `<out>/cells/*.json` are the results; `<out>/work` holds analysis, weights and answers, and may go when
-    the cells are there. Each shard works in a directory of its own, so that shards may run at the same time.
+    `cells` (by default `<out>/cells`) gets one JSON file per finished cell; `<out>/work` holds analysis,
+    weights and answers, and may go when the cells are there. Each shard works in a directory of its own, so that shards may run at the same time.
     """
 
-    def __init__(self, config: Config, out: Path, part: Part | None = None) -> None:
-        self.config, self.out, self.part = config, out, part or Part()
+    def __init__(
+        self, config: Config, out: Path, part: Part | None = None, cells: Path | None = None
+    ) -> None:
+        self.config, self.part, self.cells = config, part or Part(), cells or out / "cells"
         work = out / "work" if part is None else out / "work" / f"shard-{part.name}"
         self.base = Pipeline(config, Run(work), MAKES)
         self.keys = plan_cells(config)
-
-    @property
-    def cells(self) -> Path:
-        """Where finished cells are."""
-        return self.out / "cells"
 
     def own(self) -> list[CellKey]:
         """The cells of this shard."""
@@ -184,11 +182,11 @@ class Grid:
 
     def make(self, key: CellKey) -> Cell:
         """Train and measure one cell; resumes where it stopped."""
-        suites, settings = self.suites(), self.config.evaluate
+        began, suites, settings = time.monotonic(), self.suites(), self.config.evaluate
         if key == START:
             evaluation = self.base.measure("start", None, suites, settings)
             point = _point(0, False, evaluation, 0.0)
-            return self._cell(key, (point,))
+            return self._cell(key, (point,), began)
         pipeline = self.pipeline(key)
         result = pipeline.train(key.strategy)
         outputs = Stage(result.directory, {}).outputs
@@ -215,11 +213,12 @@ class Grid:
         )
         found.append(_point(total, False, evaluation, outputs["movement"]))
         points = tuple(sorted(found, key=lambda point: (point.step, point.ema)))
-        return self._cell(key, points)
+        return self._cell(key, points, began)
 
-    def _cell(self, key: CellKey, points: tuple[Point, ...]) -> Cell:
+    def _cell(self, key: CellKey, points: tuple[Point, ...], began: float) -> Cell:
         harmful = {suite.name: suite.harmful for suite in self.suites()}
-        return Cell(key, self.inputs(key), self.base.prompts.primary, harmful, points)
+        seconds = time.monotonic() - began
+        return Cell(key, self.inputs(key), self.base.prompts.primary, harmful, points, seconds)
 
     def _tidy(self, key: CellKey) -> None:
         """Drop the weights on the way of a finished cell; its last ones stay."""

@@ -34,6 +34,8 @@ def describe_cells(cells: Sequence[Cell], judge: str, baselines: Sequence[str]) 
     ranking, rest = rank_at_matched_loss(found)
     return {
         "judge": judge,
+        "cells": len(cells),
+        "seconds": sum(cell.seconds for cell in cells),
         "primary": cells[0].primary,
         "suites": dict(cells[0].suites),
         "models": [_model(name, rate, points, cells[0], judge) for name, rate, points in _models(cells)],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from securetune.progress import duration
 from securetune.report.wording import nats, percent, points, points_interval
 
 
@@ -12,7 +13,7 @@ def write_tables(content: Mapping[str, Any]) -> str:
     """Markdown of what `describe_cells` found."""
     parts = [
         f"Judge: {content['judge']}; ASR is that on `{content['primary']}`. Intervals are 95%, over "
-        "prompts and seeds.",
+        f"prompts and seeds. {content['cells']} cells, {duration(content['seconds'])} in all.",
         _ranking(content),
         _section("Tuned models", _models(content)),
         _section("Against plain tuning over its rates, at the same ...", _matched(content)),
@@ -41,7 +42,7 @@ def _ranking(content: Mapping[str, Any]) -> str:
         lines += [
             f"Held-out loss {span} (the lowest that all reach, by seed), seeds "
             f"{', '.join(str(seed) for seed in ranking['seeds'])}. Two strategies are told apart if they "
-            "differ after Holm's correction for all pairs; `lowest in` is the share of paired bootstrap draws.",
+            "differ after Holm's correction for all pairs; `lowest in` is the share of bootstrap draws.",
             "",
             _table(head, rows),
         ]
