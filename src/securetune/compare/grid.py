@@ -32,7 +32,8 @@ class Grid:
     """The cells of one configuration below one directory.
 
     `cells` (by default `<out>/cells`) gets one JSON file per finished cell; `<out>/work` holds analysis,
-    weights and answers, and may go when the cells are there. Each shard works in a directory of its own, so that shards may run at the same time.
+    weights and answers, and may go when the cells are there. Each shard works in a directory of its own, so
+    that shards may run at the same time.
     """
 
     def __init__(
