@@ -73,7 +73,7 @@ def mix_rows(
     """
     rng = random.Random(seed)
     counts = [max(1, round(share * len(data.rows))) for _, share in pools]
-    if sum(counts) >= len(data.rows) or not all(pool.rows for pool, _ in pools):
+    if pools and (sum(counts) >= len(data.rows) or not all(pool.rows for pool, _ in pools)):
         found = ", ".join(f"{count} of a pool of {len(pool.rows)}" for count, (pool, _) in zip(counts, pools))
         raise DataError(f"Cannot mix {found} into {len(data.rows)} rows. Use smaller shares or shorter rows.")
     places = iter(rng.sample(range(len(data.rows)), sum(counts)))
