@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from securetune import terminal
-from securetune.cli_options import Json, Set
+from securetune.cli_options import Json, Redo, Set
 
 
 def compare(
@@ -28,6 +28,7 @@ def compare(
     ] = False,
     judge: Annotated[str | None, typer.Option(help="Whose verdicts the tables use.")] = None,
     set_: Set = None,
+    redo: Redo = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show cells and what differences can be seen; run nothing.")
     ] = False,
@@ -38,6 +39,7 @@ def compare(
     from securetune.compare.cells import read_cells
     from securetune.compare.grid import Grid
     from securetune.config import Config, load_settings
+    from securetune.runs.directory import Run
 
     terminal.quiet_libraries()
     settings = load_settings(Config, config, list(set_ or []))
@@ -49,7 +51,10 @@ def compare(
             terminal.emit(content, as_json=json, text=text)
             return
         grid.base.check()
-        grid.base.run.write_config(settings.model_dump(mode="json"), "securetune " + shlex.join(sys.argv[1:]))
+        command = "securetune " + shlex.join(sys.argv[1:])
+        Run(out).write_config(settings.model_dump(mode="json"), command)
+        for stage in redo or []:
+            grid.base.run.redo(stage)
         grid.run()
         if part is not None:
             rest = [key.name for key in grid.missing()]

@@ -12,7 +12,7 @@ from typing import Any
 from securetune.analysis.rows import Part
 from securetune.compare.cells import START, Cell, CellKey, Point, check_same_inputs, plain_rate, plan_cells
 from securetune.compare.power import DIFFERENCES, Spread
-from securetune.config import Config
+from securetune.config import Config, parse_strategy
 from securetune.errors import ConfigError, TrainingError
 from securetune.evaluation.evaluate import Evaluation, Suite
 from securetune.files import digest
@@ -153,21 +153,30 @@ class Grid:
             "suites": {suite.name: suite.fingerprint for suite in self.suites()},
             "checkpoint_suites": {suite.name: suite.fingerprint for suite in self.early_suites()},
             "evaluate": evaluate,
-            "compare": config.compare.model_dump(mode="json", include={"checkpoints", "ema_decay"}),
+            "checkpoints": list(config.compare.checkpoints),
             "seed": config.seed,
         }
         return inputs if key == START else inputs | {"train": self._trained_by(key)}
 
     def _trained_by(self, key: CellKey) -> dict[str, Any]:
+        """What the training of a cell depends on, besides the data; no more, so that a grid can grow."""
         settings, tuning = self._settings(key), self.base.tuning
         trained: dict[str, Any] = settings.train.model_dump(
             mode="json", exclude={"micro_batch_size", "save_steps"}
         )
+        if key.strategy == "vanilla":
+            return trained | {"ema_decay": self._ema_decay(key)}
         trained["strategy"] = settings.strategy.model_dump(mode="json", exclude={"names", "refusals"})
-        trained["refusals"] = _rows(tuning.refusals, settings.strategy.refusal_share)
+        if parse_strategy(key.strategy)[2] == "replay":
+            trained["refusals"] = _rows(tuning.refusals, settings.strategy.refusal_share)
         if needs_robust_set(key.strategy):
             trained["analysis"] = settings.analysis.model_dump(mode="json", exclude={"batch_size"})
         return trained
+
+    def _ema_decay(self, key: CellKey) -> float | None:
+        """Of the run whose weights are averaged: plain tuning at its main rate."""
+        wanted = "ema" in self.config.compare.baselines and key.strategy == "vanilla"
+        return self.config.compare.ema_decay if wanted and key.rate == plain_rate(self.keys) else None
 
     def _settings(self, key: CellKey) -> Config:
         train = self.config.train
@@ -176,9 +185,7 @@ class Grid:
 
     def pipeline(self, key: CellKey) -> Pipeline:
         """The pipeline that trains one cell."""
-        ema = "ema" in self.config.compare.baselines and key.strategy == "vanilla"
-        decay = self.config.compare.ema_decay if ema and key.rate == plain_rate(self.keys) else None
-        snapshots = Snapshots(tuple(self.steps()[1]), decay)
+        snapshots = Snapshots(tuple(self.steps()[1]), self._ema_decay(key))
         return Pipeline(self._settings(key), self.base.run, MAKES, key.tag, snapshots)
 
     def make(self, key: CellKey) -> Cell:

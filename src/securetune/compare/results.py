@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,8 @@ from securetune.compare.curves import LOSS, Axis, BySeed, area_between, axes, cu
 from securetune.compare.power import Spread, power_table
 from securetune.compare.ranking import Ranking, difference_over_seeds, rank
 from securetune.config import parse_strategy
-from securetune.evaluation.statistics import ReferencePoint, matched_over_seeds, rate_over_seeds
+from securetune.errors import UsageError
+from securetune.evaluation.statistics import Matched, ReferencePoint, matched_over_seeds, rate_over_seeds
 from securetune.report.wording import points, points_interval
 
 LEAST = 0.5
@@ -29,7 +30,13 @@ def describe_cells(cells: Sequence[Cell], judge: str, baselines: Sequence[str]) 
         cells: finished ones, with the start model.
         judge: whose verdicts count.
         baselines: of the configuration.
+
+    Raises:
+        UsageError: the cells hold no verdicts of the judge.
     """
+    judges = {key.rpartition("/")[2] for cell in cells for key in cell.last.outcomes}
+    if judge not in judges:
+        raise UsageError(f"No verdicts of {judge} in the cells; they have {', '.join(sorted(judges))}.")
     found = curves(cells, judge, LOSS, baselines)
     ranking, rest = rank_at_matched_loss(found)
     return {
@@ -168,10 +175,20 @@ def _matched(cells: Sequence[Cell], judge: str) -> list[dict[str, Any]]:
             ]
             if usable:
                 matched = matched_over_seeds([point for point, _ in usable], [curve for _, curve in usable])
+                matched = replace(matched, note=_note(matched, axis))
                 rows.append(
                     {"model": name, "rate": rate, "at": axis.name, "seeds": len(usable), **asdict(matched)}
                 )
     return rows
+
+
+def _note(matched: Matched, axis: Axis) -> str | None:
+    """Notes of the matching speak of held-out loss; along other axes they say less."""
+    if matched.note is None or axis is LOSS:
+        return matched.note
+    if matched.difference is None:
+        return "outside what plain tuning reached at these rates"
+    return "some seeds or rates of plain tuning are left out"
 
 
 def _reference(point: Point, suite: str, judge: str, axis: Axis, rate: float | None) -> ReferencePoint | None:
