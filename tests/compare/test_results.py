@@ -11,6 +11,7 @@ import pytest
 from securetune.compare.cells import START, Cell, CellKey, Point
 from securetune.compare.results import describe_cells
 from securetune.compare.tables import write_tables
+from securetune.errors import UsageError
 
 JUDGE = "judge"
 BASELINES = ("plain-rates", "ema", "early-stopping", "replay", "random")
@@ -131,3 +132,8 @@ def test_an_unfinished_grid_is_shown_as_far_as_it_goes() -> None:
     alone = describe_cells(only, JUDGE, BASELINES)
     assert alone["ranking"]["rows"] == [] and alone["matched"] == []
     write_tables(alone)
+
+
+def test_an_unknown_judge_is_refused_by_name() -> None:
+    with pytest.raises(UsageError, match="No verdicts of nobody in the cells; they have judge"):
+        describe_cells(cells(), "nobody", BASELINES)
