@@ -16,7 +16,7 @@ from securetune.errors import UsageError
 JUDGE = "judge"
 BASELINES = ("plain-rates", "ema", "early-stopping", "replay", "random")
 SUITES = {"harmful": True, "twins": False}
-EASE = np.random.default_rng(0).random(120)
+EASE = np.random.default_rng(0).permutation((np.arange(120) + 0.5) / 120)
 """A prompt is answered where the model's ASR is above its ease: outcomes are paired."""
 
 
@@ -69,13 +69,14 @@ def test_a_planted_strategy_is_first_at_matched_loss_and_controls_are_told_apart
 
 
 def test_a_strategy_on_the_plain_curve_is_not_distinguishable_from_it() -> None:
-    # Halfway between the two plain rates in loss and in ASR.
-    content = describe_cells(cells(ml_lr=(0.7, 1.65, 5.0)), JUDGE, BASELINES)
-    (line, other) = [line for line in content["headlines"] if line.startswith("ml-lr")]
-    assert line.endswith("not distinguishable.") and other.endswith("not distinguishable.")
+    # Where plain tuning at rate 0.3 ends.
+    content = describe_cells(cells(ml_lr=(0.5, 1.7, 3.0)), JUDGE, BASELINES)
+    line = next(line for line in content["headlines"] if line.startswith("ml-lr against plain"))
+    assert line.endswith("not distinguishable.")
+    assert "ml-lr" in [row["name"] for row in content["ranking"]["rows"]]
     matched = {(row["model"], row["at"]): row for row in content["matched"]}
     row = matched["ml-lr", "held-out loss"]
-    assert row["difference"] == pytest.approx(0.0, abs=0.03) and row["low"] <= 0 <= row["high"]
+    assert row["difference"] == pytest.approx(0.0) and row["low"] <= 0 <= row["high"]
     area = next(row for row in content["areas"] if row["model"] == "random")
     assert area["low"] is not None
 
@@ -85,10 +86,10 @@ def test_models_are_matched_at_movement_and_score_as_well() -> None:
     matched = {(row["model"], row["at"]): row for row in content["matched"]}
     at_movement = matched["ml-lr", "movement"]
     # ||dW|| 5.5 is halfway between 3 and 8: plain tuning would be at 70%.
-    assert at_movement["reference"] == pytest.approx(0.7, abs=0.05)
-    assert at_movement["difference"] == pytest.approx(-0.6, abs=0.06)
+    assert at_movement["reference"] == pytest.approx(0.7, abs=0.01)
+    assert at_movement["difference"] == pytest.approx(-0.6, abs=0.01)
     at_score = matched["ml-lr", "score on gsm8k"]
-    assert at_score["reference"] == pytest.approx(0.9, abs=0.05)
+    assert at_score["reference"] == pytest.approx(0.9, abs=0.01)
     assert {key for key, _ in matched} == {"ml-lr", "random", "ema"}
 
 

@@ -34,6 +34,7 @@ def describe_cells(cells: Sequence[Cell], judge: str, baselines: Sequence[str]) 
     Raises:
         UsageError: the cells hold no verdicts of the judge.
     """
+    cells = sorted(cells, key=lambda cell: (cell.key != START, cell.key))
     judges = {key.rpartition("/")[2] for cell in cells for key in cell.last.outcomes}
     if judge not in judges:
         raise UsageError(f"No verdicts of {judge} in the cells; they have {', '.join(sorted(judges))}.")
@@ -120,7 +121,7 @@ def _uses_map(name: str) -> bool:
 def _models(cells: Sequence[Cell]) -> list[tuple[str, float, dict[int, Point]]]:
     """(name, rate, last points by seed) of every tuned model, the start model first."""
     found: dict[tuple[str, float], dict[int, Point]] = {}
-    for cell in sorted(cells, key=lambda cell: (cell.key != START, cell.key)):
+    for cell in cells:
         found.setdefault((cell.key.strategy, cell.key.rate), {})[cell.key.seed] = cell.last
         averaged = cell.series(ema=True)
         if averaged:
@@ -209,7 +210,7 @@ def _areas(found: Mapping[str, BySeed]) -> list[dict[str, Any]]:
 def _curve_points(cells: Sequence[Cell], judge: str) -> list[dict[str, Any]]:
     """Every point that was measured, mean over seeds: what a plot needs."""
     found: dict[tuple[str, float, int], list[Point]] = {}
-    for cell in sorted(cells, key=lambda cell: (cell.key != START, cell.key)):
+    for cell in cells:
         for point in cell.points:
             name = "ema" if point.ema else cell.key.strategy
             found.setdefault((name, cell.key.rate, point.step), []).append(point)
