@@ -266,7 +266,7 @@ def test_a_model_is_identified_once(
         loads.append(model)
         return fingerprint(model)
 
-    monkeypatch.setattr("securetune.pipeline.fingerprint", counted)
+    monkeypatch.setattr("securetune.start_model.fingerprint", counted)
     report = ["-q", "report", *options(chat_model, data, finished)]
     assert main(report) == 0 and len(loads) == 0
     (chat_model / "model.safetensors").touch()

@@ -26,6 +26,7 @@ from securetune.cli_options import (
     Strategy,
     Template,
 )
+from securetune.compare_command import compare
 from securetune.errors import SecureTuneError
 from securetune.judging_commands import COMMANDS
 from securetune.run_settings import check_redo, open_pipeline, recorded
@@ -170,7 +171,7 @@ def evaluate(
     from securetune.summary import describe_results
 
     if against is not None:
-        from securetune.compare import compare_models, describe_comparisons, describe_judges
+        from securetune.compare.models import compare_models, describe_comparisons, describe_judges
 
         options = {key: value for key, value in locals().items() if key != "against"}
         pipeline = open_pipeline(options | {"model": against}, "evaluate")
@@ -253,7 +254,7 @@ def align(
     terminal.emit(content, as_json=json, text=f"adapter: {result.weights} ({result.steps} steps)")
 
 
-for _command in COMMANDS:
+for _command in (compare, *COMMANDS):
     app.command()(_command)
 
 

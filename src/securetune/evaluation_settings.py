@@ -78,3 +78,5 @@ class EvaluateSettings(Settings):
     store_text: bool = True
     """Keep answer texts in responses.jsonl; verdicts are kept either way."""
     system_prompt: str | None = None
+    chat_template: str | None = None
+    """Jinja text, a file or `chatml`: ask with another template than the training's. Losses keep theirs."""

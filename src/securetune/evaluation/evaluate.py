@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,8 @@ class Evaluation:
     outcomes: dict[tuple[str, str], Outcomes]
     """(suite, judge) -> outcomes by prompt id: attack success or refusal."""
     held_out_loss: float | None
+    tasks: dict[str, Outcomes] = field(default_factory=dict)
+    """Task -> whether each question was answered rightly, by id."""
 
 
 def evaluate(
@@ -112,7 +114,7 @@ def evaluate(
         )
     if not settings.store_text:
         _drop_texts(directory, suites)
-    return Evaluation(tuple(results), outcomes, loss)
+    return Evaluation(tuple(results), outcomes, loss, tasks)
 
 
 def _answers(

@@ -20,6 +20,7 @@ from securetune.memory import empty_cache, is_out_of_memory
 from securetune.plan import TuningPlan
 from securetune.progress import progress
 from securetune.training.sft import add_lora, build_trainer, is_quantised
+from securetune.training.snapshots import SnapshotCallback, Snapshots
 
 log = logging.getLogger("securetune")
 
@@ -42,6 +43,11 @@ class TuneResult:
         adapter = self.directory / "adapter"
         return adapter if adapter.is_dir() else self.directory / "model"
 
+    @property
+    def snapshots(self) -> list[Path]:
+        """Adapter or model directories of the weights on the way: `snapshots/STEP[-ema]/adapter`."""
+        return sorted((self.directory / "snapshots").glob(f"*[0-9a]/{self.weights.name}"))
+
 
 def tune(
     load: Callable[[], tuple[Any, Any]],
@@ -50,6 +56,7 @@ def tune(
     plan: TuningPlan,
     directory: Path,
     adapter: Path | None = None,
+    snapshots: Snapshots | None = None,
 ) -> TuneResult:
     """Train a fresh model on `data` under `plan` and save a stock PEFT adapter or plain safetensors.
 
@@ -63,6 +70,7 @@ def tune(
         plan: multipliers per module.
         directory: where everything is written.
         adapter: go on training this LoRA adapter instead of a fresh one.
+        snapshots: what to keep of the weights on the way, in `directory/snapshots`.
 
     Raises:
         ConfigError: `adapter` does not fit `settings.lora`.
@@ -74,7 +82,7 @@ def tune(
     micro = _divisor(settings.batch_size, settings.micro_batch_size or settings.batch_size)
     while True:
         try:
-            return _tune_once(load, data, settings, plan, directory, micro, adapter)
+            return _tune_once(load, data, settings, plan, directory, micro, adapter, snapshots)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -96,6 +104,7 @@ def _tune_once(
     directory: Path,
     micro: int,
     adapter: Path | None,
+    snapshots: Snapshots | None,
 ) -> TuneResult:
     from transformers import set_seed
 
@@ -111,13 +120,17 @@ def _tune_once(
     else:
         model.requires_grad_(True)
     checkpoints = directory / "checkpoints"
+    kind = "adapter" if settings.method == "lora" else "model"
     trainer = build_trainer(model, tokenizer, data, settings, checkpoints, micro)
     attach(trainer, plan)
     with progress(f"training {directory.name}", trainer.args.max_steps) as advance:
         trainer.add_callback(_watch(trainer.securetune_guard, checkpoints, advance))
+        if snapshots is not None:
+            kept = directory / "snapshots"
+            trainer.add_callback(SnapshotCallback(trainer, tokenizer, snapshots, kept, kind))
         _train(trainer, last_checkpoint(checkpoints))
     losses = [(h["step"], h["loss"]) for h in trainer.state.log_history if "loss" in h]
-    weights = directory / ("adapter" if settings.method == "lora" else "model")
+    weights = directory / kind
     if settings.method == "full" and model.generation_config is not None:
         # The template may end turns with a token that the checkpoint did not stop at.
         model.generation_config.eos_token_id = end_tokens(model, tokenizer)
