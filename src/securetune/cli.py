@@ -23,6 +23,7 @@ from securetune.cli_options import (
     Out,
     Redo,
     Set,
+    ShowText,
     Strategy,
     Template,
 )
@@ -73,7 +74,7 @@ def run(
         return
     with recorded(pipeline, redo):
         report = pipeline.execute()
-    _emit_report(pipeline, report, json)
+    _emit_report(report, json)
 
 
 @app.command()
@@ -200,13 +201,14 @@ def report(
     harmful: Harmful = None,
     benign: Benign = None,
     chat_template: Template = None,
+    show_text: ShowText = False,
     json: Json = False,
 ) -> None:
     """Write results.json, report.html and report.md of a run; judges stored answers again, runs no model."""
     pipeline = open_pipeline(locals())
     with recorded(pipeline):
-        path = pipeline.report()
-    _emit_report(pipeline, path, json)
+        path = pipeline.report(show_text=show_text)
+    _emit_report(path, json)
 
 
 @app.command()
@@ -330,18 +332,8 @@ def _dry_run(pipeline: Any, redo: list[str] | None, as_json: bool) -> None:
     terminal.emit(content, as_json=as_json, text=text)
 
 
-def _emit_report(pipeline: Any, path: Path, as_json: bool) -> None:
-    from securetune.files import read_json
-    from securetune.report.data import ReportData
-    from securetune.report.recommend import recommend
-    from securetune.summary import describe_results
+def _emit_report(path: Path, as_json: bool) -> None:
+    from securetune.summary import describe_report
 
-    data = ReportData.from_json(read_json(pipeline.run.path / "report.json"))
-    sentence = recommend(data)
-    content = {
-        "report": str(path),
-        "results": str(pipeline.run.path / "results.json"),
-        "recommendation": sentence,
-    }
-    _, table = describe_results(data.results, data.primary_judge)
-    terminal.emit(content, as_json=as_json, text=f"{table}\n{sentence}\nreport: {path}")
+    content, text = describe_report(path)
+    terminal.emit(content, as_json=as_json, text=text)

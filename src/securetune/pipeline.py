@@ -327,16 +327,12 @@ class Pipeline:
         """`start` and every strategy of the configuration."""
         return ["start", *self.config.strategy.names]
 
-    def report(self) -> Path:
-        """Write `results.json`, `report.json`, `report.html` and `report.md`; return the HTML."""
-        from securetune.report.assemble import assemble
-        from securetune.report.build import write_report
+    def report(self, *, show_text: bool = False) -> Path:
+        """Write `results.json`, `report.{json,html,md}` and the model cards; return the HTML."""
+        from securetune.report.assemble import report_run
 
         evaluations = {name: self.evaluate(name) for name in self.models()}
-        data = assemble(self, evaluations)
-        write_json(self.run.path / "results.json", [dict(vars(result)) for result in data.results])
-        write_json(self.run.path / "report.json", data.to_json())
-        return write_report(data, self.run.path)[0]
+        return report_run(self, evaluations, show_text=show_text)
 
     def execute(self) -> Path:
         """Everything, in the order in which a cut-off run is most useful."""

@@ -11,7 +11,9 @@ import numpy as np
 from securetune.analysis.agreement import Agreement
 from securetune.analysis.analyze import Analysis
 from securetune.analysis.sensitivity import SensitivityMap
-from securetune.report.data import Result
+from securetune.files import read_json
+from securetune.report.data import ReportData, Result
+from securetune.report.recommend import recommend
 
 
 def describe_analysis(
@@ -114,6 +116,20 @@ def describe_full(full: dict[str, Any]) -> list[str]:
     needed = full["prompts_needed"]
     curve = ", ".join(f"{n}: {value:.2f}" for n, value in needed["curve"].items())
     return [*lines, "", f"prompts needed for a stable map: {needed['needed'] or 'more'} ({curve})"]
+
+
+def describe_report(path: Path) -> tuple[dict[str, Any], str]:
+    """What a finished report says, from the `report.json` beside it.
+
+    Args:
+        path: of report.html.
+    """
+    data = ReportData.from_json(read_json(path.with_name("report.json")))
+    sentence = recommend(data)
+    results = path.with_name("results.json")
+    content = {"report": str(path), "results": str(results), "recommendation": sentence}
+    _, table = describe_results(data.results, data.primary_judge)
+    return content, f"{table}\n{sentence}\nreport: {path}"
 
 
 def describe_results(results: Sequence[Result], judge: str) -> tuple[dict[str, Any], str]:

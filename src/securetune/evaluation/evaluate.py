@@ -71,6 +71,8 @@ class Evaluation:
     outcomes: dict[tuple[str, str], Outcomes]
     """(suite, judge) -> outcomes by prompt id: attack success or refusal."""
     held_out_loss: float | None
+    losses: tuple[float, ...] = ()
+    """Held-out loss of each row, in the order of the rows."""
 
 
 def evaluate(
@@ -112,7 +114,7 @@ def evaluate(
         )
     if not settings.store_text:
         _drop_texts(directory, suites)
-    return Evaluation(tuple(results), outcomes, loss)
+    return Evaluation(tuple(results), outcomes, loss, tuple(losses))
 
 
 def _answers(
