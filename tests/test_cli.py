@@ -316,6 +316,8 @@ def test_evaluate_against_compares_a_model_we_did_not_train_in_the_directory_of_
     assert main(arguments) == 0
     found = json.loads(capsys.readouterr().out)
     assert {row["model"] for row in found["results"]} == {"start", "tuned"}
+    change = next(row for row in found["results"] if row["metric"] == "held_out_change")
+    assert change["high"] < 0 and found["flags"] == {}
     judges = {row["judge"] for row in found["results"] if row["judge"]}
     suites = {row["suite"] for row in found["results"] if row["judge"]}
     assert {(row["suite"], row["judge"]) for row in found["comparisons"]} == {

@@ -168,6 +168,7 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Measure ASR, over-refusal and held-out loss of a run's models, or of any TUNED --against BASE."""
+    from securetune.report.assemble import all_results
     from securetune.summary import describe_results
 
     if against is not None:
@@ -182,8 +183,7 @@ def evaluate(
         pipeline = open_pipeline(locals(), "evaluate")
         with recorded(pipeline, redo):
             evaluations = {name: pipeline.evaluate(name) for name in pipeline.models()}
-    results = [result for evaluation in evaluations.values() for result in evaluation.results]
-    content, text = describe_results(results, pipeline.config.evaluate.judges[0])
+    content, text = describe_results(all_results(evaluations), pipeline.config.evaluate.judges[0])
     if against is not None:
         content["comparisons"] = [dict(vars(row)) for row in compared.comparisons]
         text = "\n".join([text, describe_judges(evaluations), describe_comparisons(compared.comparisons)])

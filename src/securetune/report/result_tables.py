@@ -131,6 +131,8 @@ def _loss_cell(found: Lookup, model: str) -> Cell:
     change = signed(after - before, 3)
     if paired is not None and paired.low is not None and paired.high is not None:
         change = f"{change} ({_signed_interval(paired.low, paired.high)})"
+    if found.improved(model) is False:
+        change = f"{change}: no gain"
     return Cell(cell.value, cell.interval, cell.n, change)
 
 
@@ -189,7 +191,7 @@ def _reading(found: Lookup, row: MatchedComparison) -> str:
     if row.low is None or row.high is None or not (is_number(row.low) and is_number(row.high)):
         return row.note or MISSING
     if found.improved(row.model) is False:
-        reading = "less trained: held-out loss did not improve"
+        reading = "less trained: held-out loss did not measurably improve"
     elif row.high < 0:
         reading = f"safer than a {found.uniform_rate}"
     else:
