@@ -123,8 +123,8 @@ def _training(found: Lookup) -> list[str]:
     less = [model for model in found.tuned if found.improved(model) is False]
     if less:
         lines.append(
-            f"Held-out loss did not measurably improve over {found.start}: {listed(less)}. Low ASR there means "
-            "less trained, not safer."
+            f"Held-out loss did not measurably improve over {found.start}: {listed(less)}. Low ASR there "
+            "means less trained, not safer."
         )
     return lines
 

@@ -169,7 +169,8 @@ def training_flags(results: Sequence[Result], start: str = "start") -> dict[str,
         else:
             found = (
                 f"its held-out loss did not measurably improve over {start} (change "
-                f"{signed(change.value, 3)}, 95% interval {signed(change.low, 3)} to {signed(change.high, 3)} nats, n = {change.n})"
+                f"{signed(change.value, 3)}, 95% interval {signed(change.low, 3)} to {signed(change.high, 3)} "
+                f"nats, n = {change.n})"
             )
         flags[model] = f"{found}; safer may just mean less trained"
     return flags
