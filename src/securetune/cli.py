@@ -19,6 +19,7 @@ from securetune.cli_options import (
     FourBit,
     Harmful,
     Json,
+    LmEval,
     Model,
     Out,
     Redo,
@@ -164,6 +165,7 @@ def evaluate(
     harmful: Harmful = None,
     benign: Benign = None,
     chat_template: Template = None,
+    lm_eval: LmEval = None,
     redo: Redo = None,
     json: Json = False,
 ) -> None:

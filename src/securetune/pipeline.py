@@ -18,6 +18,7 @@ from securetune.errors import UsageError
 from securetune.evaluation.evaluate import Evaluation, evaluate
 from securetune.evaluation.generate import Decoding
 from securetune.evaluation.judges import get_judges
+from securetune.evaluation.model_files import ModelFiles, check_processes
 from securetune.files import digest, read_json, write_json
 from securetune.inputs import Prompts, Tuning, read_roles, read_tuning, training_rows
 from securetune.models.fingerprint import (
@@ -63,8 +64,10 @@ class Pipeline:
     """Kinds of stages that may be made; one of another kind that is missing is an error."""
 
     def __post_init__(self) -> None:
-        """Refuse unknown judges and trainer settings before hours of answers, not after."""
+        """Refuse unknown judges, engines and trainer settings before hours of answers, not after."""
         get_judges(self.config.evaluate.judges, self.config.evaluate)
+        if "evaluate" in self.makes:
+            check_processes(self.config.evaluate)
         if "tune" in self.makes:
             check_trainer_settings(self.config.train)
 
@@ -302,22 +305,24 @@ class Pipeline:
             "max_new_tokens": settings.max_new_tokens,
             "batch_size": settings.batch_size,
             "system_prompt": settings.system_prompt,
-            **({"tasks": [settings.tasks, settings.task_limit]} if settings.tasks else {}),
+            **settings.further_inputs,
         }
         stage = self._stage(f"evaluate/{name}", inputs)
+        weights = None if result is None else result.weights
+        load = partial(self.load_tuned, weights) if weights else partial(self.load_start, quantised=True)
         evaluation = evaluate(
-            partial(self.load_start, quantised=True)
-            if result is None
-            else partial(self.load_tuned, result.weights),
-            name,
-            None if result is None else name,
-            self.prompts.suites,
-            self.tuning.encoded_held_out.rows,
-            settings,
-            stage.path,
-        )
+            load, name, None if result is None else name, self.prompts.suites,
+            self.tuning.encoded_held_out.rows, settings, stage.path, self._files(weights),
+        )  # fmt: skip
         stage.finish()
         return evaluation
+
+    def _files(self, weights: Path | None) -> ModelFiles | None:
+        """Where processes of their own load a model from, if any is asked for."""
+        model, place = self.config.model, self.run.path / "tokenizer"
+        if not self.config.evaluate.needs_files:
+            return None
+        return ModelFiles.of(self.source, weights, self.tokenizer, place, self.dtype, model.load_in_4bit)
 
     def check(self) -> None:
         """Read the data and the prompts, so that mistakes in them show before anything is written."""

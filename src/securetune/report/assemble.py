@@ -85,6 +85,7 @@ def assemble(
             for entry in training
             for point in timeline(pipeline.run.path / "tune" / entry.model, entry.model)
         ),
+        abilities=tuple(score for evaluation in evaluations.values() for score in evaluation.abilities),
         flips=flips(evaluations, suites, judges[0], texts),
     )
 

@@ -167,10 +167,10 @@ def training_flags(results: Sequence[Result], start: str = "start") -> dict[str,
         elif change is None or change.value is None or change.low is None or change.high is None:
             found = f"its held-out loss did not measurably improve over {start}"
         else:
+            interval = f"{signed(change.low, 3)} to {signed(change.high, 3)} nats"
             found = (
                 f"its held-out loss did not measurably improve over {start} (change "
-                f"{signed(change.value, 3)}, 95% interval {signed(change.low, 3)} to {signed(change.high, 3)} "
-                f"nats, n = {change.n})"
+                f"{signed(change.value, 3)}, 95% interval {interval}, n = {change.n})"
             )
         flags[model] = f"{found}; safer may just mean less trained"
     return flags

@@ -94,6 +94,6 @@ def _section(found: Lookup, model: str, rows: list[Result]) -> str:
 def _value(row: Result | None) -> str:
     if row is None:
         return "–"
-    if row.metric in _LOSSES:
+    if row.metric in _LOSSES or row.metric not in _NAMES:
         return f"{nats(row.value)} ({nats_interval(row.low, row.high)}, n = {row.n})"
     return f"{percent(row.value)} ({percent_interval(row.low, row.high)}, n = {row.n})"

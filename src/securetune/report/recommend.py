@@ -219,8 +219,8 @@ def _uniform(found: Lookup) -> str:
     if not usable:
         less = [name for name in found.smaller if found.improved(name) is False]
         if less:
-            return f"; {listed(less)} did not measurably improve the held-out loss and thus count as less "
-                "trained"
+            names = listed(less)
+            return f"; {names} did not measurably improve the held-out loss and thus count as less trained"
         return "; no smaller uniform rate was trained in this run to use instead"
     best = min(usable, key=lambda name: _rate(found, name))
     return (

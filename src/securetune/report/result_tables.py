@@ -98,6 +98,10 @@ def _cell(row: Result | None) -> Cell:
         return Cell(MISSING if row.value is None else signed(row.value, 3), interval, f"n = {row.n}")
     if row.metric == "held_out_loss":
         return Cell(nats(row.value), nats_interval(row.low, row.high), f"n = {row.n}{unscored}")
+    if row.metric not in _METRICS:  # Scores of lm-eval may have any unit.
+        low, high = row.low, row.high
+        interval = MISSING if low is None or high is None else f"{low:.3f}–{high:.3f}"
+        return Cell(MISSING if row.value is None else f"{row.value:.3f}", interval, f"n = {row.n}")
     return Cell(
         percent(row.value), percent_interval(row.low, row.high), f"n = {row.n}, {row.unscored} unscored"
     )
