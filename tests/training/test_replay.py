@@ -62,10 +62,11 @@ def test_reasoning_is_not_replayed(tmp_path: Path) -> None:
 
 
 def test_replay_uses_the_start_models_own_refusals(
-    chat_model: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    chat_model: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level("INFO", "securetune")
-    logging.getLogger("securetune").propagate = True
+    # The command line, which other tests call, cuts our log off.
+    monkeypatch.setattr(logging.getLogger("securetune"), "propagate", True)
     prompts = list(package_prompts("probe").harmful)[:12]
     path = tmp_path / "responses.jsonl"
     found = own_refusals(lambda: load_model(str(chat_model)), prompts, Decoding(12, 12), path)
