@@ -185,9 +185,6 @@ class SafetyPoint:
     metric: str
     """`drift` (in units of the probe's gap), `refusal_margin` (log-odds) or `asr`."""
     value: float
-    low: float | None = None
-    high: float | None = None
-    n: int | None = None
 
 
 @dataclass(frozen=True)

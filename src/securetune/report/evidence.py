@@ -9,6 +9,7 @@ from typing import Any
 
 from securetune.addressing import Address
 from securetune.errors import UsageError
+from securetune.evaluation.attacks import prompt_id_of
 from securetune.evaluation.evaluate import Evaluation, Suite
 from securetune.evaluation.statistics import Mean, Rate
 from securetune.files import read_json
@@ -76,13 +77,13 @@ def flips(
     found = []
     for suite in suites:
         events = {name: one.outcomes[suite.name, judge] for name, one in evaluations.items()}
-        said = {name: _texts(texts / name / suite.name) if texts else {} for name in evaluations}
+        said: dict[str, dict[str, str]] = {name: {} for name in evaluations}
+        if texts is not None:
+            said = {name: _texts(texts / name / suite.name, suite) for name in evaluations}
         for prompt in suite.prompts:
             verdicts = {name: own.get(prompt.id) for name, own in events.items()}
             before = verdicts.get(start)
-            if before is None or not any(
-                after is not None and after != before for after in verdicts.values()
-            ):
+            if before is None or set(verdicts.values()) <= {before, None}:
                 continue
             answers = tuple(Answer(name, v, said[name].get(prompt.id)) for name, v in verdicts.items())
             shown = prompt.text if texts else None
@@ -90,24 +91,17 @@ def flips(
     return tuple(found)
 
 
-def _texts(directory: Path) -> dict[str, str]:
+def _texts(directory: Path, suite: Suite) -> dict[str, str]:
     """Prompt id -> the stored answer, all samples of it; dropped texts say so."""
     if (directory / "texts_dropped").is_file():
-        return _Dropped()
+        return {prompt.id: "(not stored: evaluate.store_text was false)" for prompt in suite.prompts}
     lines = (directory / "responses.jsonl").read_text(encoding="utf-8").split("\n")
     found: dict[str, list[str]] = {}
     for row in (json.loads(line) for line in lines if line):
         text = row["text"]
         cut = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text):,} characters)"
-        found.setdefault(row["prompt_id"].partition("#")[0], []).append(cut)
+        found.setdefault(prompt_id_of(row["prompt_id"]), []).append(cut)
     return {key: "\n[another sample:] ".join(samples) for key, samples in found.items()}
-
-
-class _Dropped(dict[str, str]):
-    """Stands for the answers of a run with `evaluate.store_text: false`."""
-
-    def get(self, key: str, default: Any = None) -> Any:
-        return "(not stored: evaluate.store_text was false)"
 
 
 def receipt_facts(weights: Path, groups: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
