@@ -35,7 +35,6 @@ EXCEPTIONS = {
     ("models.hidden_states", "evaluation.generate"),
     # The last stage of the pipeline is its report.
     ("pipeline", "report.assemble"),
-    ("pipeline", "report.build"),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from securetune.errors import UsageError
 from securetune.evaluation.evaluate import Evaluation, Suite, evaluate
 from securetune.evaluation.generate import Decoding
 from securetune.evaluation.judges import get_judges
+from securetune.evaluation.model_files import ModelFiles, check_processes
 from securetune.evaluation_settings import EvaluateSettings
 from securetune.files import digest, write_json
 from securetune.inputs import Prompts, Tuning, read_roles, read_tuning, training_rows
@@ -56,8 +58,10 @@ class Pipeline(StartModel):
     """What training keeps of the weights on the way."""
 
     def __post_init__(self) -> None:
-        """Refuse unknown judges and trainer settings before hours of answers, not after."""
+        """Refuse unknown judges, engines and trainer settings before hours of answers, not after."""
         get_judges(self.config.evaluate.judges, self.config.evaluate)
+        if "evaluate" in self.makes:
+            check_processes(self.config.evaluate)
         if "tune" in self.makes:
             check_trainer_settings(self.config.train)
 
@@ -178,7 +182,7 @@ class Pipeline(StartModel):
         data, counts = mix_rows(data, pools, config.train.seed)
         settings = config.train.model_copy(update={"steps": steps})
         load = partial(self.load_start, quantised=True)
-        result = tune(load, data, settings, plan, stage.path, self.snapshots)
+        result = tune(load, data, settings, plan, stage.path, snapshots=self.snapshots)
         plan.save(stage.path / "plan.json")
         facts = {
             "rows": len(data.rows),
@@ -259,7 +263,7 @@ class Pipeline(StartModel):
             "max_new_tokens": settings.max_new_tokens,
             "batch_size": settings.batch_size,
             "system_prompt": settings.system_prompt,
-            **({"tasks": [settings.tasks, settings.task_limit]} if settings.tasks else {}),
+            **settings.further_inputs,
         }
         if settings.chat_template is not None:
             inputs["asked_with"] = digest(read_chat_template(settings.chat_template))
@@ -267,13 +271,24 @@ class Pipeline(StartModel):
         load: Callable[[], tuple[Any, Any]] = partial(self.load_start, quantised=True)
         if weights is not None:
             load = partial(self.load_tuned, weights[0])
-        held_out = self.tuning.encoded_held_out.rows
         evaluation = evaluate(
             partial(_with_template, load, settings.chat_template),
-            name, strategy, suites, held_out, settings, stage.path,
+            name, strategy, suites, self.tuning.encoded_held_out.rows, settings, stage.path,
+            self._files(None if weights is None else weights[0], settings),
         )  # fmt: skip
         stage.finish()
         return evaluation
+
+    def _files(self, weights: Path | None, settings: EvaluateSettings) -> ModelFiles | None:
+        """Where processes of their own load a model from, if any is asked for."""
+        if not settings.needs_files:
+            return None
+        tokenizer, place = copy(self.tokenizer), self.run.path / "tokenizer"
+        if settings.chat_template is not None:
+            tokenizer.chat_template = read_chat_template(settings.chat_template)
+            place = self.run.path / "tokenizer-asked"
+        quantised = self.config.model.load_in_4bit
+        return ModelFiles.of(self.source, weights, tokenizer, place, self.dtype, quantised)
 
     def check(self) -> None:
         """Read the data and the prompts, so that mistakes in them show before anything is written."""
@@ -283,16 +298,12 @@ class Pipeline(StartModel):
         """`start` and every strategy of the configuration."""
         return ["start", *self.config.strategy.names]
 
-    def report(self) -> Path:
-        """Write `results.json`, `report.json`, `report.html` and `report.md`; return the HTML."""
-        from securetune.report.assemble import assemble
-        from securetune.report.build import write_report
+    def report(self, *, show_text: bool = False) -> Path:
+        """Write `results.json`, `report.{json,html,md}` and the model cards; return the HTML."""
+        from securetune.report.assemble import report_run
 
         evaluations = {name: self.evaluate(name) for name in self.models()}
-        data = assemble(self, evaluations)
-        write_json(self.run.path / "results.json", [dict(vars(result)) for result in data.results])
-        write_json(self.run.path / "report.json", data.to_json())
-        return write_report(data, self.run.path)[0]
+        return report_run(self, evaluations, show_text=show_text)
 
     def execute(self) -> Path:
         """Everything, in the order in which a cut-off run is most useful."""

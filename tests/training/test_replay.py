@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,12 @@ def test_reasoning_is_not_replayed(tmp_path: Path) -> None:
     assert [row.messages[-1].content for row in found] == ["I'm sorry, no.", "I'm sorry, I can't."]
 
 
-def test_replay_uses_the_start_models_own_refusals(chat_model: Any, tmp_path: Path) -> None:
+def test_replay_uses_the_start_models_own_refusals(
+    chat_model: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO", "securetune")
+    # The command line, which other tests call, cuts our log off.
+    monkeypatch.setattr(logging.getLogger("securetune"), "propagate", True)
     prompts = list(package_prompts("probe").harmful)[:12]
     path = tmp_path / "responses.jsonl"
     found = own_refusals(lambda: load_model(str(chat_model)), prompts, Decoding(12, 12), path)
@@ -72,6 +78,8 @@ def test_replay_uses_the_start_models_own_refusals(chat_model: Any, tmp_path: Pa
         raise AssertionError("the answers are there; no model is needed")
 
     assert own_refusals(unneeded, prompts, Decoding(12, 12), path) == found
+    said = [record.getMessage() for record in caplog.records]
+    assert said.count(f"self-replay: the start model refuses {len(found)} of 12 prompts") == 1
 
 
 def test_a_model_that_never_refuses_has_nothing_to_replay(

@@ -124,6 +124,9 @@ def test_a_resumed_run_measures_from_the_same_start(make: Make) -> None:
     again = watched(make, trainer_options=SAVING | {"save_total_limit": 3})
     again.train(resume_from_checkpoint=str(make.output / "checkpoint-4"))
     assert measured(again)[-1] == pytest.approx(measured(whole)[-1], rel=1e-4)
+    history = json.loads((make.output / "safety_history.json").read_text())
+    assert [row["step"] for row in history if "drift" in row] == [0, 2, 4, 6]
+    assert history[-1]["drift"] == measured(again)[-1]
     (make.output / "safety_start.json").unlink()
     with pytest.raises(ConfigError, match="drift since the start cannot be measured"):
         watched(make, trainer_options=SAVING).train(resume_from_checkpoint=str(make.output / "checkpoint-4"))

@@ -33,6 +33,7 @@ def own_refusals(
         DataError: the model refuses none of the prompts, so there is nothing to replay.
     """
     responses = read_answers(prompts, path)
+    is_new = responses is None
     if responses is None:
         model, tokenizer = load()
         with progress("the start model's refusals", len(prompts)) as advance:
@@ -48,7 +49,8 @@ def own_refusals(
             f"self-replay: the start model refuses none of {len(prompts)} harmful prompts, so it has no "
             "refusals to replay. Is it an aligned chat model? `securetune align` makes one."
         )
-    log.info("self-replay: the start model refuses %d of %d prompts", len(rows), len(prompts))
+    if is_new:  # Later calls, one for each strategy and command, read the same answers.
+        log.info("self-replay: the start model refuses %d of %d prompts", len(rows), len(prompts))
     return rows
 
 
