@@ -102,7 +102,13 @@ def load_start(settings: AlignSettings, directory: Path) -> tuple[Any, Any]:
             tokenizer.save_pretrained(stage.path)
             stage.finish()
         source = str(stage.path.resolve())
-    return load_model(source, dtype=dtype, load_in_4bit=model.load_in_4bit, chat_template=model.chat_template)
+    return load_model(
+        source,
+        dtype=dtype,
+        load_in_4bit=model.load_in_4bit,
+        chat_template=model.chat_template,
+        device_map=model.device_map,
+    )
 
 
 def _write_config(run: Run, settings: AlignSettings, *, overwrite: bool = True) -> None:
