@@ -34,6 +34,8 @@ class ModelSettings(Settings):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     load_in_4bit: bool = False
     """Quantise the base (NF4) for training and for every measurement; the analysis needs the full weights."""
+    device_map: Literal["auto"] | None = None
+    """`auto`: spread it over accelerators, memory and disk. Training needs all of it on accelerators."""
     chat_template: str | None = None
     """Jinja text, a file, or `chatml`, for models without a chat template."""
 

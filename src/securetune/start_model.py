@@ -66,18 +66,26 @@ class StartModel:
             dtype=self.dtype,
             load_in_4bit=quantised and settings.load_in_4bit,
             chat_template=settings.chat_template,
+            device_map=settings.device_map,
         )
 
     def load_tuned(self, weights: Path) -> tuple[Any, Any]:
         """A tuned model as the start model is measured, with an adapter on top or with its own weights."""
+        settings = self.config.model
         if weights.name == "model":
-            return load_model(str(weights), dtype=self.dtype, chat_template=self.config.model.chat_template)
+            return load_model(
+                str(weights),
+                dtype=self.dtype,
+                chat_template=settings.chat_template,
+                device_map=settings.device_map,
+            )
         from peft import PeftModel
 
         model, tokenizer = self.load_start(quantised=True)
         model = PeftModel.from_pretrained(model, str(weights)).eval()
-        # Merged, a model answers faster; half precision would round small updates away.
-        exact = self.dtype == "float32" and not self.config.model.load_in_4bit
+        # Merged, a model answers faster; half precision would round small updates away, and offloaded
+        # weights cannot take a merge.
+        exact = self.dtype == "float32" and not settings.load_in_4bit and settings.device_map is None
         return (model.merge_and_unload() if exact else model), tokenizer
 
     @cached_property

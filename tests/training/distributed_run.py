@@ -33,6 +33,7 @@ def ddp(out: Path, batch: int) -> None:
         tensors = {name: value.detach().contiguous() for name, value in model.named_parameters()}
         save_file(tensors, out / "weights.safetensors")
         content = {"processes": trainer.args.world_size, "verified": trainer.securetune_guard.verified}
+        content["logged"] = [entry["lr/x0.1"] for entry in trainer.state.log_history if "loss" in entry]
         write_json(out / "ddp.json", content)
 
 

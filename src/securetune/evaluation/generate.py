@@ -72,6 +72,14 @@ def tokenize_rendered(tokenizer: Any, texts: Sequence[str], device: Any) -> Any:
     return {key: batch[key].to(device) for key in ("input_ids", "attention_mask")}
 
 
+def input_device(model: Any) -> Any:
+    """Where the inputs go; where the embeddings are offloaded, the device that accelerate computes on."""
+    if model.device.type != "meta":
+        return model.device
+    hooks = (getattr(module, "_hf_hook", None) for module in model.modules())
+    return next(device for hook in hooks if (device := getattr(hook, "execution_device", None)) is not None)
+
+
 def read_answers(prompts: Sequence[Prompt], path: Path) -> list[Response] | None:
     """The answers that a file holds, in the order of `prompts`; `None` if any is missing."""
     done = _read(path)
@@ -159,7 +167,7 @@ def _answer(
     ends: Sequence[int],
     prefix: str,
 ) -> list[Response]:
-    inputs = tokenize_rendered(tokenizer, [rendered[p.id] for p in batch], model.device)
+    inputs = tokenize_rendered(tokenizer, [rendered[p.id] for p in batch], input_device(model))
     with _sampling(decoding, batch) as sampling:
         output = model.generate(
             **inputs,

@@ -99,7 +99,13 @@ def load_start(settings: AlignSettings, directory: Path) -> tuple[Any, Any]:
     source = model.id
     if model.adapter is not None:
         source = str(merged_directory(model.id, model.adapter, directory, dtype_name(dtype)).resolve())
-    return load_model(source, dtype=dtype, load_in_4bit=model.load_in_4bit, chat_template=model.chat_template)
+    return load_model(
+        source,
+        dtype=dtype,
+        load_in_4bit=model.load_in_4bit,
+        chat_template=model.chat_template,
+        device_map=model.device_map,
+    )
 
 
 def _write_config(run: Run, settings: AlignSettings, *, overwrite: bool = True) -> None:

@@ -113,6 +113,11 @@ def _tune_once(
     model, tokenizer = load()
     if settings.method == "full" and is_quantised(model):
         raise ConfigError("train.method: full tuning cannot change quantised weights. Use lora.")
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise ConfigError(
+            "model.device_map: some weights are offloaded to memory or disk, and training needs all of them "
+            "on accelerators. Use model.load_in_4bit or more accelerators."
+        )
     # The adapter's start must be the same for every strategy of a seed.
     set_seed(settings.seed)
     if settings.method == "lora":
