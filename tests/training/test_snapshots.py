@@ -38,7 +38,12 @@ def run(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> Any:
     def tuned(name: str, snapshots: Snapshots | None) -> TuneResult:
         plan = TuningPlan.from_multipliers({})
         return tune(
-            lambda: (tiny_llama(tokenizer), tokenizer), data, SETTINGS, plan, tmp_path / name, snapshots
+            lambda: (tiny_llama(tokenizer), tokenizer),
+            data,
+            SETTINGS,
+            plan,
+            tmp_path / name,
+            snapshots=snapshots,
         )
 
     return tuned

@@ -133,7 +133,8 @@ class VllmModel:
             model["quantization"] = "bitsandbytes"
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
         self._process = subprocess.Popen(
-            [self.python, str(WORKER)],
+            # Not as a script: its directory would come first on the path, with modules such as `statistics`.
+            [self.python, "-c", WORKER.read_text(encoding="utf-8")],
             stdin=subprocess.PIPE,
             stdout=self._log,
             stderr=subprocess.STDOUT,
