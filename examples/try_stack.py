@@ -43,6 +43,8 @@ def prepare(out: Path) -> None:
         "dataset_prepared_path": str(out / "cache"),
         "output_dir": str(out / "axolotl"),
     }
+    # On by default for LoRA, and for CUDA only.
+    axolotl |= dict.fromkeys(("lora_mlp_kernel", "lora_qkv_kernel", "lora_o_kernel"), False)
     (out / "axolotl.yaml").write_text(yaml.safe_dump(axolotl))
 
     factory = yaml.safe_load((HERE / "llama_factory" / "train.yaml").read_text())

@@ -47,6 +47,7 @@ def test_drift_grows_with_training_and_watching_changes_nothing(make: Make) -> N
     trainer = watched(make)
     assert_same(trained(trainer), expected)
     assert trainer.processing_class.padding_side == "right"
+    assert len(measured(trainer, "loss")) == 4, "the trainer's own entries must not be lost"
     drift = measured(trainer)
     assert len(drift) == 2
     assert min(drift) > 0

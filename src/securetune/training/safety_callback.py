@@ -186,7 +186,10 @@ class SafetyCallback(TrainerCallback):
 
     def _log(self, values: dict[str, float]) -> None:
         # Not the trainer's own method: TRL's would flush the averages that it collects for the next entry.
+        wanted = self.trainer.control.should_log
         Trainer.log(self.trainer, values)
+        # An entry of ours must not stand for the one of this step that the trainer is about to make.
+        self.trainer.control.should_log = wanted
 
     @torch.no_grad()
     def _measure(self, model: Any) -> tuple[torch.Tensor, float]:
