@@ -16,6 +16,7 @@ from securetune.files import read_json
 from securetune.models.fingerprint import fingerprint
 from securetune.models.load import dtype_name, load_model
 from securetune.pipeline import Pipeline
+from securetune.report.evidence import timeline
 from securetune.runs.directory import Run, Stage
 from securetune.training.tune import TuneResult
 from tiny_chat import write_tuning_file
@@ -145,3 +146,17 @@ def test_a_model_can_be_asked_with_another_template_than_it_was_trained_with(
         assert ("asked_with" in inputs) is bool(settings)
         assert made.tokenizer.chat_template != other
     assert seen[0] == made.tokenizer.chat_template and seen[1] == other
+
+
+def test_training_is_watched_where_that_is_asked_for_and_learns_the_same(base: Path, tmp_path: Path) -> None:
+    small = {"prompts": 4, "check_addresses": 0, "verify_draws": 1, "verify_prompts": 4}
+    train = {"steps": 4, "batch_size": 2, "save_steps": 2, "learning_rate": 1e-2}
+    found = {}
+    for name, every in (("plain", 0), ("watched", 2)):
+        made = pipeline(base, tmp_path / name, analysis=small, train={**train, "watch_steps": every})
+        found[name] = made.train("vanilla")
+    seen = timeline(found["watched"].directory, "vanilla")
+    drift = {point.step: point.value for point in seen if point.metric == "drift"}
+    assert list(drift) == [0, 2, 4] and drift[0] == 0 < drift[4]
+    assert timeline(found["plain"].directory, "vanilla") == []
+    assert found["plain"].losses == found["watched"].losses

@@ -122,6 +122,9 @@ class TrainSettings(Settings):
     """Share of the steps with a linearly rising rate."""
     scheduler: str = "linear"
     save_steps: int = Field(20, ge=1)
+    watch_steps: int = Field(0, ge=0)
+    """Steps between two measurements of the probe's drift and the refusal margin, for the report's timeline;
+    needs the analysis. 0: none."""
     gradient_checkpointing: bool = False
     seed: int = 0
     trainer: dict[str, Any] = Field(default_factory=dict)

@@ -182,7 +182,8 @@ class Pipeline(StartModel):
         data, counts = mix_rows(data, pools, config.train.seed)
         settings = config.train.model_copy(update={"steps": steps})
         load = partial(self.load_start, quantised=True)
-        result = tune(load, data, settings, plan, stage.path, snapshots=self.snapshots)
+        probe = self.analyze().directory if config.train.watch_steps else None
+        result = tune(load, data, settings, plan, stage.path, snapshots=self.snapshots, probe=probe)
         plan.save(stage.path / "plan.json")
         facts = {
             "rows": len(data.rows),

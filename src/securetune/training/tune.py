@@ -24,6 +24,9 @@ from securetune.training.snapshots import SnapshotCallback, Snapshots
 
 log = logging.getLogger("securetune")
 
+HISTORY = "safety_history.json"
+"""What `SafetyCallback` saw, by step."""
+
 
 @dataclass(frozen=True)
 class TuneResult:
@@ -57,6 +60,7 @@ def tune(
     directory: Path,
     adapter: Path | None = None,
     snapshots: Snapshots | None = None,
+    probe: Path | None = None,
 ) -> TuneResult:
     """Train a fresh model on `data` under `plan` and save a stock PEFT adapter or plain safetensors.
 
@@ -71,6 +75,8 @@ def tune(
         directory: where everything is written.
         adapter: go on training this LoRA adapter instead of a fresh one.
         snapshots: what to keep of the weights on the way, in `directory/snapshots`.
+        probe: directory of the start model's probe; what it sees every `watch_steps` steps is written
+            to `safety_history.json`.
 
     Raises:
         ConfigError: `adapter` does not fit `settings.lora`.
@@ -82,7 +88,7 @@ def tune(
     micro = _divisor(settings.batch_size, settings.micro_batch_size or settings.batch_size)
     while True:
         try:
-            return _tune_once(load, data, settings, plan, directory, micro, adapter, snapshots)
+            return _tune_once(load, data, settings, plan, directory, micro, adapter, snapshots, probe)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -105,10 +111,13 @@ def _tune_once(
     micro: int,
     adapter: Path | None,
     snapshots: Snapshots | None,
+    probe: Path | None,
 ) -> TuneResult:
     from transformers import set_seed
 
+    from securetune.analysis.probe import Probe
     from securetune.training.attach import attach
+    from securetune.training.safety_callback import SafetyCallback
 
     model, tokenizer = load()
     if settings.method == "full" and is_quantised(model):
@@ -118,6 +127,9 @@ def _tune_once(
             "model.device_map: some weights are offloaded to memory or disk, and training needs all of them "
             "on accelerators. Use model.load_in_4bit or more accelerators."
         )
+    watch = None
+    if probe is not None and settings.watch_steps:
+        watch = Probe.load(probe, model)
     # The adapter's start must be the same for every strategy of a seed.
     set_seed(settings.seed)
     if settings.method == "lora":
@@ -133,6 +145,9 @@ def _tune_once(
         if snapshots is not None:
             kept = directory / "snapshots"
             trainer.add_callback(SnapshotCallback(trainer, tokenizer, snapshots, kept, kind))
+        if watch is not None:
+            # The evaluation answers prompts; here one forward pass is enough.
+            trainer.add_callback(SafetyCallback(trainer, watch, every=settings.watch_steps, asr_prompts=0))
         _train(trainer, last_checkpoint(checkpoints))
     losses = [(h["step"], h["loss"]) for h in trainer.state.log_history if "loss" in h]
     weights = directory / kind
@@ -149,6 +164,8 @@ def _tune_once(
     receipt = {**trainer.securetune_guard.receipt(), "base": base, "groups": groups}
     write_json(directory / "receipt.json", receipt)
     write_json(directory / "losses.json", {"losses": losses, "micro_batch_size": micro})
+    if (history := checkpoints / HISTORY).is_file():
+        write_json(directory / HISTORY, read_json(history))
     shutil.rmtree(checkpoints, ignore_errors=True)
     return TuneResult(directory, trainer.state.global_step, tuple(losses), micro)
 
