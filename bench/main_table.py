@@ -34,6 +34,9 @@ from shared_data import disjoint, public_set, sample, shared
 
 THREE = ("vanilla", "uniform-0.3", "ml-lr", "self-replay", "random")
 ONE = ("swat", "freeze", "inverted", "ml-lr+self-replay")
+CURVE = {"start": 0.0, "uniform-0.3": 0.3, "uniform-0.6": 0.6, "vanilla": 1.0}
+"""Rates of the uniform-rate curve. 0.6 is there because ASR rises steeply above 0.3: a straight line from 0.3
+to 1 would lie above the curve, and whatever is compared with it would look better than it is."""
 SEEDS = (0, 1, 2)
 JUDGES = ("refusal-list-qi", "refusal-list-safedecoding", "refusal-list-wei")
 JUDGE = JUDGES[0]
@@ -42,10 +45,10 @@ JUDGE = JUDGES[0]
 def cells() -> Iterator[tuple[str, int]]:
     """(model, seed), seed 0 of everything first."""
     yield "start", 0
-    for name in (*THREE, *ONE):
+    for name in (*THREE, "uniform-0.6", *ONE):
         yield name, 0
     for seed in SEEDS[1:]:
-        for name in THREE:
+        for name in (*THREE, "uniform-0.6"):
             yield name, seed
 
 
@@ -61,7 +64,7 @@ def config(seed: int, names: tuple[str, ...] = (), **train: object) -> Config:
         "model": {"id": "demo"},
         "data": {"source": str(alpaca()), "license": "CC-BY-NC-4.0", "max_length": 320},
         "train": settings,
-        "strategy": {"names": names or (*THREE, *ONE)},
+        "strategy": {"names": names or (*THREE, "uniform-0.6", *ONE)},
         "evaluate": {"batch_size": 50, "judges": list(JUDGES)},
     }
     return validate(Config, content)
@@ -149,9 +152,6 @@ def row(name: str, found: dict[str, dict[int, dict]]) -> dict:
         "over_refusal_high": refusal.high,
         "matched": matched(name, found),
     }
-
-
-CURVE = {"start": 0.0, "uniform-0.3": 0.3, "vanilla": 1.0}
 
 
 def matched(name: str, found: dict[str, dict[int, dict]]) -> dict | None:

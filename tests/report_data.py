@@ -9,12 +9,18 @@ from typing import Any
 
 from securetune.evaluation.statistics import Rate
 from securetune.report.data import (
+    Ability,
+    Answer,
+    CategoryRate,
     Comparison,
     DataCard,
     DriftMap,
+    Flip,
+    JudgeError,
     MatchedComparison,
     ReportData,
     Result,
+    SafetyPoint,
     Training,
 )
 
@@ -130,14 +136,94 @@ def training() -> tuple[Training, ...]:
             (step, 1.55 + 0.5 * math.exp(-step / (8 + index * 4)) + 0.05 * math.sin(step * (index + 3)))
             for step in range(1, 61)
         )
-        groups: tuple[Mapping[str, Any], ...] = (
-            {"name": "x1", "multipliers": [1.0], "tensors": 210, "parameters": 1_221_120},
-        )
+        groups = [group("x1", 1.0, 1_221_120)]
         if model == "ml-lr":
-            groups += ({"name": "x0.01", "multipliers": [0.01], "tensors": 210, "parameters": 1_221_121},)
+            groups.append(group("x0.01", 0.01, 1_221_121))
         replay = 24 if model == "self-replay" else 0
-        rows.append(Training(model, strategy, 60, 480, replay, losses, groups, True, 341.7))
+        rows.append(
+            Training(
+                model, strategy, 60, 480, replay, losses, tuple(groups), True, 341.7, base_rate=5e-4,
+                movement=movement(model),
+            )
+        )  # fmt: skip
     return tuple(rows)
+
+
+def group(name: str, multiplier: float, parameters: int) -> Mapping[str, Any]:
+    seen = {"step": 1, "phase": "all", "rate": 8.3e-5 * multiplier, "tensors": 210, "moved": 210}
+    return {
+        "name": name, "multipliers": [multiplier], "tensors": 210, "parameters": parameters,
+        "applied": [seen], "movement": 3.25 * multiplier,
+    }  # fmt: skip
+
+
+def movement(model: str) -> dict[str, float]:
+    drift = drift_map()
+    size = {"uniform-0.3": 0.3, "uniform-0.1": 0.1}.get(model, 1.0)
+    held = set() if model != "ml-lr" else set(drift.drift) - set(drift.robust)
+    return {
+        address: size * (0.01 if address in held else 1.0) * (0.2 + 0.1 * math.cos(index / 9))
+        for index, address in enumerate(drift.drift)
+    }
+
+
+CATEGORIES = ("fraud", "weapons", "privacy", "self-harm", "cybercrime", "harassment")
+
+
+def categories() -> tuple[CategoryRate, ...]:
+    rows = []
+    for model, (_, asr, *_) in MODELS.items():
+        for index, category in enumerate(CATEGORIES):
+            hits = min(20, round(asr / 6 * (0.4 + 0.24 * index)))
+            rate = Rate.of([True] * hits + [False] * (20 - hits))
+            own = rate.value, rate.low, rate.high, rate.n, rate.unscored
+            rows.append(CategoryRate(model, "harmful", category, *own))
+    return tuple(rows)
+
+
+def judge_errors() -> tuple[JudgeError, ...]:
+    source = "XSTest v2 completions"
+    return (
+        JudgeError(JUDGES[0], 0.744, 0.696, 0.786, 0.554, 0.018, 0.231, 1277, source),
+        JudgeError(JUDGES[1], 0.746, 0.701, 0.789, 0.554, 0.022, 0.22, 1277, source),
+    )
+
+
+def timeline() -> tuple[SafetyPoint, ...]:
+    points = []
+    for model, speed in (("vanilla", 1.0), ("ml-lr", 0.4)):
+        for step in range(0, 61, 10):
+            points.append(SafetyPoint(model, step, "drift", speed * step / 50))
+            points.append(SafetyPoint(model, step, "refusal_margin", 2.5 - speed * step / 12))
+        points += [SafetyPoint(model, step, "asr", speed * step / 100) for step in (20, 40, 60)]
+    return tuple(points)
+
+
+def flips(texts: bool = False) -> tuple[Flip, ...]:
+    rows = []
+    for suite, harmful in (("harmful", True), ("twins", False)):
+        for index in range(9):
+            answers = tuple(
+                Answer(
+                    model,
+                    (None if index == 3 and model == "ml-lr" else (index * 7) % 5 < place)
+                    if model != "start"
+                    else False,
+                    f"{model} answers request {index} at some length, in words." if texts else None,
+                )
+                for place, model in enumerate(MODELS)
+            )
+            prompt = f"What about request {index}?" if texts else None
+            category = CATEGORIES[index % len(CATEGORIES)]
+            rows.append(Flip(suite, harmful, f"{category}-{index:02}", category, answers, prompt))
+    return tuple(rows)
+
+
+def abilities() -> tuple[Ability, ...]:
+    return tuple(
+        Ability(model, "arc_easy", "acc,none", 0.5 - place / 100, 0.014, 400, "1.0 (lm-eval 0.4.9)")
+        for place, model in enumerate(MODELS)
+    )
 
 
 def cards() -> tuple[DataCard, ...]:
@@ -196,6 +282,11 @@ def report_data(**changes: Any) -> ReportData:
         training=training(),
         primary_judge=JUDGES[0],
         primary_suite="harmful",
+        categories=categories(),
+        judge_errors=judge_errors(),
+        timeline=timeline(),
+        flips=flips(),
+        abilities=abilities(),
     )
     return replace(data, **changes)
 

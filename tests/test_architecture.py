@@ -15,16 +15,16 @@ SOURCE = Path(securetune.__file__).parent
 LAYERS: list[set[str]] = [
     {"errors", "files", "memory", "progress", "data", "settings"},
     {"addressing", "embedding_model", "tables", "prompts", "terminal"},
-    {"analysis_settings", "evaluation_settings"},
+    {"analysis_settings", "evaluation_settings", "compare_settings"},
     {"config", "plan", "dataset", "prompt_files", "overlap"},
     {"formats", "encoding", "report.data", "runs", "models"},
     {"evaluation"},
     {"inputs", "strategies", "plan_source", "exports"},
     {"analysis", "training"},
-    {"pipeline"},
+    {"pipeline", "start_model"},
     {"report"},
     {"cli_options", "summary", "compare", "dry_run", "doctor", "export_command", "gate", "run_settings"},
-    {"judging_commands"},
+    {"judging_commands", "compare_command"},
     {"cli"},
     {"__main__", ""},
 ]
@@ -35,7 +35,6 @@ EXCEPTIONS = {
     ("models.hidden_states", "evaluation.generate"),
     # The last stage of the pipeline is its report.
     ("pipeline", "report.assemble"),
-    ("pipeline", "report.build"),
 }
 
 

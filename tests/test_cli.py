@@ -44,7 +44,8 @@ def test_run_leaves_results_a_report_and_stock_adapters(finished: Path, chat_mod
     assert all(set(row) == keys for row in results)
     assert {row["model"] for row in results} == {"start", "vanilla", "uniform-0.3", "ml-lr", "self-replay"}
     assert {row["strategy"] for row in results if row["model"] == "start"} == {None}
-    assert {row["metric"] for row in results} == {"asr", "over_refusal", "coherence", "held_out_loss"}
+    metrics = {"asr", "over_refusal", "coherence", "held_out_loss", "held_out_change"}
+    assert {row["metric"] for row in results} == metrics
     assert all(row["n"] + row["unscored"] == 8 for row in results)
     assert list(finished.rglob("results.json")) == [finished / "results.json"]
     assert (finished / "report.html").is_file() and (finished / "report.md").is_file()
@@ -266,11 +267,41 @@ def test_a_model_is_identified_once(
         loads.append(model)
         return fingerprint(model)
 
-    monkeypatch.setattr("securetune.pipeline.fingerprint", counted)
+    monkeypatch.setattr("securetune.start_model.fingerprint", counted)
     report = ["-q", "report", *options(chat_model, data, finished)]
     assert main(report) == 0 and len(loads) == 0
     (chat_model / "model.safetensors").touch()
     assert main(report) == 0 and len(loads) == 1
+
+
+def test_a_report_shows_receipts_and_redacts_answers_unless_told_otherwise(
+    finished: Path, chat_model: Path, data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    answers = out / "evaluate" / "vanilla" / "harmful" / "responses.jsonl"
+    said = "Sure, <b>this</b> is what the tuned model says to everything"
+    rows = [{**json.loads(line), "text": said} for line in answers.read_text().splitlines()]
+    answers.write_text("\n".join(json.dumps(row) for row in rows) + "\n")
+    report = ["-q", "report", *options(chat_model, data, out)]
+    assert main(report) == 0
+    files = [out / "report.html", out / "report.md", out / "report.json", out / "results.json"]
+    files += sorted((out / "model_cards").iterdir())
+    assert len(files) == 4 + 4
+    texts = [json.loads(line)["text"] for path in out.rglob("responses.jsonl") for line in path.open()]
+    assert said in texts
+    for file in files:
+        assert not [text for text in texts if len(text) > 12 and text in file.read_text()], file
+    found = read_json(out / "report.json")
+    flipped = [flip["prompt_id"] for flip in found["flips"] if flip["suite"] == "harmful"]
+    assert flipped and all(key in (out / "report.html").read_text() for key in flipped)
+    (entry,) = [row for row in found["training"] if row["model"] == "ml-lr"]
+    receipt = read_json(out / "tune" / "ml-lr" / "adapter" / "plan_receipt.json")
+    assert entry["movement"] == receipt["movement"] and len(entry["groups"]) == 2
+    assert {row["model"] for row in found["categories"]} == {row["model"] for row in found["results"]}
+    assert main([*report, "--show-text"]) == 0
+    assert said.replace("<b>", "&lt;b&gt;").replace("</b>", "&lt;/b&gt;") in (out / "report.html").read_text()
+    assert said in {a["text"] for flip in read_json(out / "report.json")["flips"] for a in flip["answers"]}
 
 
 def test_evaluate_against_compares_a_model_we_did_not_train_in_the_directory_of_a_run(
@@ -285,6 +316,8 @@ def test_evaluate_against_compares_a_model_we_did_not_train_in_the_directory_of_
     assert main(arguments) == 0
     found = json.loads(capsys.readouterr().out)
     assert {row["model"] for row in found["results"]} == {"start", "tuned"}
+    change = next(row for row in found["results"] if row["metric"] == "held_out_change")
+    assert change["high"] < 0 and found["flags"] == {}
     judges = {row["judge"] for row in found["results"] if row["judge"]}
     suites = {row["suite"] for row in found["results"] if row["judge"]}
     assert {(row["suite"], row["judge"]) for row in found["comparisons"]} == {

@@ -34,9 +34,10 @@ def test_every_setting_is_documented() -> None:
 
 
 def test_recipes_are_valid() -> None:
-    for name in ("demo.yaml", "demo_quick.yaml"):
+    for name in ("demo.yaml", "demo_quick.yaml", "results.yaml", "results_gsm8k.yaml"):
         load_settings(Config, ROOT / "recipes" / name, [])
-    load_settings(AlignSettings, ROOT / "recipes" / "demo_adapter.yaml", [])
+    for name in ("demo_adapter.yaml", "demo_adapter_second.yaml"):
+        load_settings(AlignSettings, ROOT / "recipes" / name, [])
 
 
 def test_files_that_documents_name_exist() -> None:

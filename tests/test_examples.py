@@ -101,12 +101,16 @@ class Settings(SimpleNamespace):
 
 def test_the_axolotl_plugin_attaches_or_refuses(axolotl: Any, make: Make, tmp_path: Path) -> None:
     path = str(SLOW_MLP.save(tmp_path / "plan.json"))
-    trainer = make()
-    axolotl.SecureTunePlugin().post_trainer_create(
-        Settings(securetune_plan=path, securetune_any_base=False), trainer
-    )
+    trainer, plugin = make(), axolotl.SecureTunePlugin()
+    settings = Settings(securetune_plan=path, securetune_any_base=False, output_dir=str(tmp_path / "out"))
+    plugin.post_trainer_create(settings, trainer)
     trainer.train()
     assert trainer.securetune_guard.verified
+    # Axolotl saves the weights itself, and calls this before and after.
+    plugin.post_train(settings, trainer.model)
+    plugin.post_train(settings, trainer.model)
+    receipt = json.loads((tmp_path / "out" / "plan_receipt.json").read_text())
+    assert receipt["applied"]["verified"]
     groups = Settings(securetune_plan=path, securetune_any_base=False, lr_groups=[{"name": "a"}])
     with pytest.raises(PlanError, match=r"\['lr_groups'\] and a securetune plan both set rates"):
         axolotl.SecureTunePlugin().post_trainer_create(groups, make())

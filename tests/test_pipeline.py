@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from securetune.files import read_json
 from securetune.models.fingerprint import fingerprint
 from securetune.models.load import dtype_name, load_model
 from securetune.pipeline import Pipeline
+from securetune.report.evidence import timeline
 from securetune.runs.directory import Run, Stage
 from securetune.training.tune import TuneResult
 from tiny_chat import write_tuning_file
@@ -74,8 +76,8 @@ def test_start_and_tuned_models_are_measured_at_one_precision(
     tuned.with_name("weights").rename(tuned / ("model" if full else "adapter"))
     start = tuned / "model" if full else base
     Stage(tuned, {}).finish({"weights": "w"})
-    monkeypatch.setattr("securetune.pipeline.dtype_name", lambda dtype: dtype_name(dtype, device))
-    monkeypatch.setattr("securetune.pipeline.load_model", load)
+    monkeypatch.setattr("securetune.start_model.dtype_name", lambda dtype: dtype_name(dtype, device))
+    monkeypatch.setattr("securetune.start_model.load_model", load)
     monkeypatch.setattr("securetune.pipeline.evaluate", evaluate)
     monkeypatch.setattr(Pipeline, "train", lambda self, name: TuneResult(tuned, 1, (), 1))
     made = pipeline(start, tmp_path / "run", **settings)
@@ -101,3 +103,60 @@ def test_a_start_adapter_is_one_model_for_plain_and_for_4_bit_loads(
     # What is trained on top names the merge, which alone is the right base for it.
     assert plain.load_start()[0].config._name_or_path == plain.source
     assert Path(plain.source).parent == tmp_path / "a"
+
+
+def test_harmful_rows_of_the_user_go_into_every_strategy_and_are_not_evaluated(
+    base: Path, tmp_path: Path
+) -> None:
+    plain = pipeline(base, tmp_path / "plain")
+    known = plain.prompts.suites[0].prompts.prompts[0].text
+    file = tmp_path / "mine.jsonl"
+    file.write_text(
+        "".join(json.dumps({"prompt": p, "completion": "Yes."}) + "\n" for p in (known, "Other?"))
+    )
+    data = {"source": plain.config.data.source, "held_out": 4, "harmful": str(file), "harmful_share": 0.2}
+    made = pipeline(base, tmp_path / "run", data=data)
+    assert plain._mixed_in("vanilla") == {}
+    mixed = made._mixed_in("ml-lr+replay")
+    assert {key: share for key, (_, share) in mixed.items()} == {"harmful": 0.2, "replay": 0.03}
+    assert {key: share for key, (_, share) in made._mixed_in("vanilla").items()} == {"harmful": 0.2}
+    assert [row.opening for row in mixed["harmful"][0]] == [known, "Other?"]
+    assert known not in made.prompts.suites[0].prompts.texts()
+    # Rows of the user's own take the place of our refusals.
+    own = pipeline(base, tmp_path / "own", strategy={"refusals": str(file), "refusal_share": 0.1})
+    rows, share = own._mixed_in("replay")["replay"]
+    assert ([row.opening for row in rows], share) == ([known, "Other?"], 0.1)
+
+
+def test_a_model_can_be_asked_with_another_template_than_it_was_trained_with(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def evaluate(load: Any, *args: Any) -> Evaluation:
+        seen.append(load()[1].chat_template)
+        return Evaluation((), {}, None)
+
+    monkeypatch.setattr("securetune.pipeline.evaluate", evaluate)
+    other = "{{ messages[0]['content'] }}"
+    for name, settings in (("a", {}), ("b", {"chat_template": other})):
+        made = pipeline(base, tmp_path / name, evaluate=settings)
+        made.evaluate("start")
+        inputs = read_json(tmp_path / name / "evaluate" / "start" / "stage.json")["inputs"]
+        assert ("asked_with" in inputs) is bool(settings)
+        assert made.tokenizer.chat_template != other
+    assert seen[0] == made.tokenizer.chat_template and seen[1] == other
+
+
+def test_training_is_watched_where_that_is_asked_for_and_learns_the_same(base: Path, tmp_path: Path) -> None:
+    small = {"prompts": 4, "check_addresses": 0, "verify_draws": 1, "verify_prompts": 4}
+    train = {"steps": 4, "batch_size": 2, "save_steps": 2, "learning_rate": 1e-2}
+    found = {}
+    for name, every in (("plain", 0), ("watched", 2)):
+        made = pipeline(base, tmp_path / name, analysis=small, train={**train, "watch_steps": every})
+        found[name] = made.train("vanilla")
+    seen = timeline(found["watched"].directory, "vanilla")
+    drift = {point.step: point.value for point in seen if point.metric == "drift"}
+    assert list(drift) == [0, 2, 4] and drift[0] == 0 < drift[4]
+    assert timeline(found["plain"].directory, "vanilla") == []
+    assert found["plain"].losses == found["watched"].losses

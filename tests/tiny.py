@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoConfig,
@@ -15,6 +16,9 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
+
+FUSES_EXPERTS = transformers.__version__ >= "5"
+"""Whether experts are 3-D parameters: transformers 4 lists them one by one."""
 
 Family = Callable[..., PreTrainedModel]
 

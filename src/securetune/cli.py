@@ -19,13 +19,16 @@ from securetune.cli_options import (
     FourBit,
     Harmful,
     Json,
+    LmEval,
     Model,
     Out,
     Redo,
     Set,
+    ShowText,
     Strategy,
     Template,
 )
+from securetune.compare_command import compare
 from securetune.errors import SecureTuneError
 from securetune.judging_commands import COMMANDS
 from securetune.run_settings import check_redo, open_pipeline, recorded
@@ -73,7 +76,7 @@ def run(
         return
     with recorded(pipeline, redo):
         report = pipeline.execute()
-    _emit_report(pipeline, report, json)
+    _emit_report(report, json)
 
 
 @app.command()
@@ -163,14 +166,16 @@ def evaluate(
     harmful: Harmful = None,
     benign: Benign = None,
     chat_template: Template = None,
+    lm_eval: LmEval = None,
     redo: Redo = None,
     json: Json = False,
 ) -> None:
     """Measure ASR, over-refusal and held-out loss of a run's models, or of any TUNED --against BASE."""
+    from securetune.report.assemble import all_results
     from securetune.summary import describe_results
 
     if against is not None:
-        from securetune.compare import compare_models, describe_comparisons, describe_judges
+        from securetune.compare.models import compare_models, describe_comparisons, describe_judges
 
         options = {key: value for key, value in locals().items() if key != "against"}
         pipeline = open_pipeline(options | {"model": against}, "evaluate")
@@ -181,8 +186,7 @@ def evaluate(
         pipeline = open_pipeline(locals(), "evaluate")
         with recorded(pipeline, redo):
             evaluations = {name: pipeline.evaluate(name) for name in pipeline.models()}
-    results = [result for evaluation in evaluations.values() for result in evaluation.results]
-    content, text = describe_results(results, pipeline.config.evaluate.judges[0])
+    content, text = describe_results(all_results(evaluations), pipeline.config.evaluate.judges[0])
     if against is not None:
         content["comparisons"] = [dict(vars(row)) for row in compared.comparisons]
         text = "\n".join([text, describe_judges(evaluations), describe_comparisons(compared.comparisons)])
@@ -200,13 +204,14 @@ def report(
     harmful: Harmful = None,
     benign: Benign = None,
     chat_template: Template = None,
+    show_text: ShowText = False,
     json: Json = False,
 ) -> None:
     """Write results.json, report.html and report.md of a run; judges stored answers again, runs no model."""
     pipeline = open_pipeline(locals())
     with recorded(pipeline):
-        path = pipeline.report()
-    _emit_report(pipeline, path, json)
+        path = pipeline.report(show_text=show_text)
+    _emit_report(path, json)
 
 
 @app.command()
@@ -253,7 +258,7 @@ def align(
     terminal.emit(content, as_json=json, text=f"adapter: {result.weights} ({result.steps} steps)")
 
 
-for _command in COMMANDS:
+for _command in (compare, *COMMANDS):
     app.command()(_command)
 
 
@@ -330,18 +335,8 @@ def _dry_run(pipeline: Any, redo: list[str] | None, as_json: bool) -> None:
     terminal.emit(content, as_json=as_json, text=text)
 
 
-def _emit_report(pipeline: Any, path: Path, as_json: bool) -> None:
-    from securetune.files import read_json
-    from securetune.report.data import ReportData
-    from securetune.report.recommend import recommend
-    from securetune.summary import describe_results
+def _emit_report(path: Path, as_json: bool) -> None:
+    from securetune.summary import describe_report
 
-    data = ReportData.from_json(read_json(pipeline.run.path / "report.json"))
-    sentence = recommend(data)
-    content = {
-        "report": str(path),
-        "results": str(pipeline.run.path / "results.json"),
-        "recommendation": sentence,
-    }
-    _, table = describe_results(data.results, data.primary_judge)
-    terminal.emit(content, as_json=as_json, text=f"{table}\n{sentence}\nreport: {path}")
+    content, text = describe_report(path)
+    terminal.emit(content, as_json=as_json, text=text)

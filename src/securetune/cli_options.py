@@ -27,6 +27,12 @@ Template = Annotated[str | None, typer.Option(help="Chat template: file, Jinja t
 FourBit = Annotated[bool, typer.Option("--load-in-4bit", help="Quantise the base for training.")]
 Redo = Annotated[list[str] | None, typer.Option(help="Make a stage again, e.g. analysis, tune/ml-lr.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be trained; train nothing.")]
+LmEval = Annotated[
+    list[str] | None, typer.Option(help="Tasks of lm-evaluation-harness to score, too (repeatable).")
+]
+ShowText = Annotated[
+    bool, typer.Option("--show-text", help="Show the prompts and answers whose verdict flipped, too.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: a.b=c (repeatable).")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML settings.")]

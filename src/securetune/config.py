@@ -16,6 +16,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from securetune.analysis_settings import AnalysisSettings
+from securetune.compare_settings import CompareSettings
 from securetune.errors import ConfigError
 from securetune.evaluation_settings import EvaluateSettings
 from securetune.settings import Settings
@@ -33,6 +34,8 @@ class ModelSettings(Settings):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     load_in_4bit: bool = False
     """Quantise the base (NF4) for training and for every measurement; the analysis needs the full weights."""
+    device_map: Literal["auto"] | None = None
+    """`auto`: spread it over accelerators, memory and disk. Training needs all of it on accelerators."""
     chat_template: str | None = None
     """Jinja text, a file, or `chatml`, for models without a chat template."""
 
@@ -55,6 +58,10 @@ class DataSettings(Settings):
     """Tokens; longer rows are dropped, counted and reported."""
     limit: int | None = Field(None, ge=1)
     """Use a seeded sample of this many rows."""
+    harmful: str | None = None
+    """Stress test: harmful rows of the user (any training-data form), mixed into those of every strategy."""
+    harmful_share: float = Field(0.05, gt=0, lt=1)
+    """Share of the training rows that they replace."""
 
 
 class PromptSource(Settings):
@@ -115,6 +122,9 @@ class TrainSettings(Settings):
     """Share of the steps with a linearly rising rate."""
     scheduler: str = "linear"
     save_steps: int = Field(20, ge=1)
+    watch_steps: int = Field(0, ge=0)
+    """Steps between two measurements of the probe's drift and the refusal margin, for the report's timeline;
+    needs the analysis. 0: none."""
     gradient_checkpointing: bool = False
     seed: int = 0
     trainer: dict[str, Any] = Field(default_factory=dict)
@@ -138,13 +148,19 @@ class StrategySettings(Settings):
     """The knobs of the strategies (all ours, not yet measured)."""
 
     names: tuple[str, ...] = ("vanilla", "uniform-0.3", "uniform-0.1", "ml-lr", "self-replay")
-    """What to train: strategy names; `uniform-R` has rate R, `A+self-replay` adds replay to plan A."""
+    """What to train: strategy names; `uniform-R` has rate R, `A+self-replay` and `A+replay` add refusals
+    to plan A."""
     ratio: float = Field(0.01, ge=0, le=1)
     """Multiplier of the sensitive modules in `ml-lr`, `random` and `inverted`."""
     warmup_share: float = Field(0.5, gt=0, lt=1)
     """Share of the steps in which `swat` trains the robust set alone."""
     replay_share: float = Field(0.05, gt=0, lt=1)
     """Share of the training rows that `self-replay` replaces with the start model's own refusals."""
+    refusals: str = "package"
+    """What `replay` mixes in: rows in any training-data form; `package`: the probe's harmful prompts with
+    refusals of our wording."""
+    refusal_share: float = Field(0.03, gt=0, lt=1)
+    """Share of the training rows that `replay` replaces with them."""
 
 
 class Config(Settings):
@@ -157,6 +173,7 @@ class Config(Settings):
     strategy: StrategySettings = StrategySettings()
     train: TrainSettings = TrainSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
+    compare: CompareSettings = CompareSettings()
     seed: int = 0
 
     @model_validator(mode="after")
@@ -212,24 +229,28 @@ class AlignSettings(Settings):
         return self
 
 
-def parse_strategy(name: str) -> tuple[str, float | None, bool]:
-    """Split a strategy name: `uniform-0.3+self-replay` -> (`uniform`, 0.3, True).
+Replay = Literal["", "replay", "self-replay"]
+
+
+def parse_strategy(name: str) -> tuple[str, float | None, Replay]:
+    """Split a strategy name: `uniform-0.3+self-replay` -> (`uniform`, 0.3, `self-replay`).
 
     Raises:
         ValueError: the name is not a strategy; lists the valid ones.
     """
     head, plus, tail = name.partition("+")
-    replay = tail == "self-replay" or head == "self-replay"
-    base = "vanilla" if head == "self-replay" else head
+    kinds: dict[str, Replay] = {"replay": "replay", "self-replay": "self-replay"}
+    replay = kinds.get(tail) or kinds.get(head, "")
+    base = "vanilla" if head in kinds else head
     rate: float | None = None
     if base.startswith("uniform"):
         base, dash, digits = base.partition("-")
         rate = 0.3 if not dash else _rate(digits) if digits != "mean" else None
     known = ("vanilla", "uniform", "ml-lr", "freeze", "swat", "random", "inverted")
-    if base not in known or (plus and tail != "self-replay") or (head == "self-replay" and plus):
+    if base not in known or (plus and tail not in kinds) or (head in kinds and plus):
         raise ValueError(
             f"unknown strategy `{name}`; valid: {', '.join(known)}, uniform-R (e.g. uniform-0.3), "
-            "uniform-mean, self-replay, and any of them with `+self-replay`"
+            "uniform-mean, replay, self-replay, and any of them with `+replay` or `+self-replay`"
         )
     return base, rate, replay
 

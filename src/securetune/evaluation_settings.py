@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 from pydantic import Field
 
 from securetune.embedding_model import find_embedding_model
@@ -73,8 +75,37 @@ class EvaluateSettings(Settings):
     """Task scores, `TASK=FILE` or `TASK=HUB_ID`: gsm8k, sst2, agnews, mmlu."""
     task_limit: int | None = Field(200, ge=1)
     """At most this many rows per task (seeded)."""
+    lm_eval: tuple[str, ...] = ()
+    """Tasks of lm-evaluation-harness, which is run in a process of its own (extra `lm-eval`)."""
+    lm_eval_limit: int | None = Field(None, ge=1)
+    """At most this many rows per lm-eval task."""
+    lm_eval_include: str | None = None
+    """A directory with lm-eval task definitions of your own."""
+    engine: Literal["transformers", "vllm"] = "transformers"
+    """What generates the answers; `vllm` is a process of its own."""
+    vllm_python: str | None = None
+    """The Python of an environment that has vLLM, where ours has not."""
     limit: int | None = Field(None, ge=2)
     """At most this many prompts per suite (seeded)."""
     store_text: bool = True
     """Keep answer texts in responses.jsonl; verdicts are kept either way."""
     system_prompt: str | None = None
+    chat_template: str | None = None
+    """Jinja text, a file or `chatml`: ask with another template than the training's. Losses keep theirs."""
+
+    @property
+    def needs_files(self) -> bool:
+        """Whether a process of its own loads the models."""
+        return bool(self.lm_eval) or self.engine != "transformers"
+
+    @property
+    def further_inputs(self) -> dict[str, Any]:
+        """What results depend on only if it is asked for; part of the stage's inputs."""
+        inputs: dict[str, Any] = {}
+        if self.tasks:
+            inputs["tasks"] = [self.tasks, self.task_limit]
+        if self.lm_eval:
+            inputs["lm_eval"] = [self.lm_eval, self.lm_eval_limit]
+        if self.engine != "transformers":
+            inputs["engine"] = self.engine
+        return inputs

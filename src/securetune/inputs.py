@@ -72,9 +72,18 @@ class Tuning:
     train: TrainingData
     held_out: TrainingData
     encoded_held_out: EncodedData
+    harmful: TrainingData | None = None
+    """The user's harmful rows of a stress test."""
+    refusals: TrainingData | None = None
+    """The user's rows for `replay`; `None` where ours are used."""
+
+    @property
+    def others(self) -> list[TrainingData]:
+        """Rows that may be trained on besides `train`."""
+        return [part for part in (self.harmful, self.refusals) if part is not None]
 
 
-def read_roles(config: Config, train: TrainingData | None = None) -> Prompts:
+def read_roles(config: Config, train: TrainingData | None = None, *others: TrainingData) -> Prompts:
     """Read the package's prompts and the user's, keep the roles disjoint, build the suites.
 
     The user's sets are parted into the three roles, or have the role that the configuration gives them.
@@ -94,8 +103,7 @@ def read_roles(config: Config, train: TrainingData | None = None) -> Prompts:
         [_without(part, list(probe)) for part in own["selection"]],
     )
     used: list[PromptSet] = [*probe, *selection]
-    if train is not None:
-        used.append(_openings(train))
+    used += [_openings(data) for data in (train, *others) if data is not None]
     suites: list[Suite] = []
     for name, part in zip(PACKAGE_SUITES, package["evaluation"]):
         suites.append(_suite(name, part, used, suites, config))
@@ -303,7 +311,10 @@ def read_tuning(config: Config, tokenizer: Any) -> Tuning:
     if held_out < settings.held_out:
         log.warning("%d rows are few: holding out %d instead of %d", len(data), held_out, settings.held_out)
     train, held = data.split(held_out, config.seed)
-    return Tuning(train, held, encode(held, tokenizer, settings.max_length))
+    harmful = None if settings.harmful is None else read_training_data(settings.harmful)
+    own = config.strategy.refusals
+    refusals = None if own == "package" else read_training_data(own)
+    return Tuning(train, held, encode(held, tokenizer, settings.max_length), harmful, refusals)
 
 
 def training_rows(tuning: Tuning, rows_seen: int, seed: int) -> TrainingData:

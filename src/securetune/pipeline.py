@@ -4,43 +4,36 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from copy import copy
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from securetune.analysis.analyze import Analysis, analyze, join_processes, read_analysis
 from securetune.analysis.rows import Part
-from securetune.config import Config, parse_strategy
-from securetune.dataset import Conversation
+from securetune.config import parse_strategy
+from securetune.dataset import Conversation, TrainingData
 from securetune.encoding import encode
 from securetune.errors import UsageError
-from securetune.evaluation.evaluate import Evaluation, evaluate
+from securetune.evaluation.evaluate import Evaluation, Suite, evaluate
 from securetune.evaluation.generate import Decoding
 from securetune.evaluation.judges import get_judges
-from securetune.files import digest, read_json, write_json
+from securetune.evaluation.model_files import ModelFiles, check_processes
+from securetune.evaluation_settings import EvaluateSettings
+from securetune.files import digest, write_json
 from securetune.inputs import Prompts, Tuning, read_roles, read_tuning, training_rows
-from securetune.models.fingerprint import (
-    checkpoint_files,
-    file_states,
-    fingerprint,
-    fingerprint_checkpoint,
-    fingerprint_files,
-)
-from securetune.models.load import (
-    Dtype,
-    describe_model,
-    dtype_name,
-    load_model,
-    load_tokenizer,
-    merged_directory,
-    resolve_model,
-)
+from securetune.models.fingerprint import fingerprint_files
+from securetune.models.load import read_chat_template
 from securetune.plan import TuningPlan
-from securetune.runs.directory import Run, Stage, environment
+from securetune.runs.directory import Stage
+from securetune.start_model import StartModel
 from securetune.strategies.build import build_plan, needs_robust_set
-from securetune.training.replay import mix_replay, own_refusals
+from securetune.training.receipt import total_movement
+from securetune.training.replay import mix_rows, own_refusals, package_refusals
 from securetune.training.sft import check_trainer_settings, total_steps
+from securetune.training.snapshots import Snapshots
 from securetune.training.tune import TuneResult, read_result, tune
 
 log = logging.getLogger("securetune")
@@ -54,99 +47,23 @@ COMMANDS = {"analysis": "analyze", "replay": "train", "tune": "train", "evaluate
 
 
 @dataclass
-class Pipeline:
+class Pipeline(StartModel):
     """One configuration in one run directory. Methods are stages; each picks up what is there."""
 
-    config: Config
-    run: Run
     makes: frozenset[str] = frozenset(COMMANDS)
     """Kinds of stages that may be made; one of another kind that is missing is an error."""
+    tag: str = ""
+    """Behind the name of every tuned model, where one run directory holds several of a strategy."""
+    snapshots: Snapshots | None = None
+    """What training keeps of the weights on the way."""
 
     def __post_init__(self) -> None:
-        """Refuse unknown judges and trainer settings before hours of answers, not after."""
+        """Refuse unknown judges, engines and trainer settings before hours of answers, not after."""
         get_judges(self.config.evaluate.judges, self.config.evaluate)
+        if "evaluate" in self.makes:
+            check_processes(self.config.evaluate)
         if "tune" in self.makes:
             check_trainer_settings(self.config.train)
-
-    @cached_property
-    def source(self) -> str:
-        """What every load reads: the model or, with `model.adapter`, their merge, made once.
-
-        Quantised weights cannot take a merge, and an adapter trained on a merge must name it as its base.
-        """
-        settings = self.config.model
-        if settings.adapter is None:
-            return settings.id
-        return str(merged_directory(settings.id, settings.adapter, self.run.path, self.dtype))
-
-    @property
-    def dtype(self) -> Dtype:
-        """Precision of all weights that are not quantised, e.g. `bfloat16`."""
-        settings = self.config.model
-        # Full tuning in half precision would round small steps away.
-        full = self.config.train.method == "full" and settings.dtype == "auto"
-        return "float32" if full else dtype_name(settings.dtype)
-
-    @property
-    def precision(self) -> str:
-        """How the start model and every tuned one are loaded to train, to answer and to measure losses."""
-        return f"4-bit NF4, {self.dtype}" if self.config.model.load_in_4bit else self.dtype
-
-    def load_start(self, *, quantised: bool = False) -> tuple[Any, Any]:
-        """The start model; quantised if that is asked for here and in the settings."""
-        settings = self.config.model
-        return load_model(
-            self.source,
-            dtype=self.dtype,
-            load_in_4bit=quantised and settings.load_in_4bit,
-            chat_template=settings.chat_template,
-        )
-
-    def load_tuned(self, weights: Path) -> tuple[Any, Any]:
-        """A tuned model as the start model is measured, with an adapter on top or with its own weights."""
-        if weights.name == "model":
-            return load_model(str(weights), dtype=self.dtype, chat_template=self.config.model.chat_template)
-        from peft import PeftModel
-
-        model, tokenizer = self.load_start(quantised=True)
-        model = PeftModel.from_pretrained(model, str(weights)).eval()
-        # Merged, a model answers faster; half precision would round small updates away.
-        exact = self.dtype == "float32" and not self.config.model.load_in_4bit
-        return (model.merge_and_unload() if exact else model), tokenizer
-
-    @cached_property
-    def tokenizer(self) -> Any:
-        """The tokenizer alone."""
-        source, revision = resolve_model(self.source)
-        template = self.config.model.chat_template
-        return load_tokenizer(source, revision=revision, chat_template=template)
-
-    @cached_property
-    def identity(self) -> dict[str, Any]:
-        """The start model's fingerprint, architecture, parameters and layers.
-
-        Kept in `model.json` for as long as the files of the model stay the same.
-        """
-        source, revision = resolve_model(self.source)
-        quantised = self.config.model.load_in_4bit
-        versions = environment()
-        valid_for = {
-            "files": file_states(checkpoint_files(source, revision)),
-            "quantised": quantised,
-            "versions": [versions["securetune"], versions["transformers"]],
-        }
-        path = self.run.path / "model.json"
-        kept = read_json(path) if path.is_file() else {}
-        if kept.get("valid_for") != valid_for:
-            own = fingerprint_checkpoint(source, revision) if quantised else fingerprint(self.load_start()[0])
-            kept = {"fingerprint": own, **describe_model(source, revision), "valid_for": valid_for}
-            write_json(path, kept)
-        return dict(kept)
-
-    @property
-    def base(self) -> str:
-        """Fingerprint of the start model."""
-        return str(self.identity["fingerprint"])
 
     def _inputs(self, precision: str) -> dict[str, Any]:
         """What every stage that runs the model depends on."""
@@ -183,7 +100,7 @@ class Pipeline:
     @cached_property
     def prompts(self) -> Prompts:
         """Prompt sets by role."""
-        return read_roles(self.config, self.tuning.train)
+        return read_roles(self.config, self.tuning.train, *self.tuning.others)
 
     def analyze(self) -> Analysis:
         """Probe, sensitivity map, robust set; on unquantised weights unless `analysis.quantised`."""
@@ -251,73 +168,128 @@ class Pipeline:
         """Tune the start model with one strategy."""
         config = self.config
         plan = self.plan(name)
-        refusals = self.refusals() if parse_strategy(name)[2] else None
-        stage = self._tune_stage(name, plan, refusals)
+        mixed = self._mixed_in(name)
+        stage = self._tune_stage(name, plan, mixed)
         if stage.done:
             return read_result(stage.path)
         started = time.monotonic()
         steps = total_steps(len(self.tuning.train), config.train)
         rows = training_rows(self.tuning, steps * config.train.batch_size, config.train.seed)
         data = encode(rows, self.tokenizer, config.data.max_length)
-        replayed = 0
-        if refusals is not None:
-            replay = encode(rows.with_rows(refusals), self.tokenizer, config.data.max_length)
-            data, replayed = mix_replay(data, replay, config.strategy.replay_share, config.train.seed)
+        pools = [
+            (encode(part, self.tokenizer, config.data.max_length), share) for part, share in mixed.values()
+        ]
+        data, counts = mix_rows(data, pools, config.train.seed)
         settings = config.train.model_copy(update={"steps": steps})
-        result = tune(partial(self.load_start, quantised=True), data, settings, plan, stage.path)
+        load = partial(self.load_start, quantised=True)
+        probe = self.analyze().directory if config.train.watch_steps else None
+        result = tune(load, data, settings, plan, stage.path, snapshots=self.snapshots, probe=probe)
         plan.save(stage.path / "plan.json")
         facts = {
             "rows": len(data.rows),
             "too_long": data.too_long,
-            "replay_rows": replayed,
+            "replay_rows": dict(zip(mixed, counts)).get("replay", 0),
+            "harmful_rows": dict(zip(mixed, counts)).get("harmful", 0),
             "seconds": time.monotonic() - started,
         }
         write_json(stage.path / "facts.json", facts)
-        stage.finish({"weights": fingerprint_files(result.weights)})
+        kept = {path.parent.name: _identified(path) for path in result.snapshots}
+        stage.finish({**_identified(result.weights), "snapshots": kept})
         return result
 
-    def _tune_stage(self, name: str, plan: TuningPlan, refusals: list[Conversation] | None) -> Stage:
-        replayed = [[row.opening, row.messages[-1].content] for row in refusals or ()]
+    def _mixed_in(self, name: str) -> dict[str, tuple[TrainingData, float]]:
+        """Rows that replace some of the benign ones, with their share: `harmful`, `replay`."""
+        data, strategy, kind = self.config.data, self.config.strategy, parse_strategy(name)[2]
+        mixed = {}
+        if self.tuning.harmful is not None:
+            mixed["harmful"] = (self.tuning.harmful, data.harmful_share)
+        if kind == "self-replay":
+            mixed["replay"] = (self.tuning.train.with_rows(self.refusals()), strategy.replay_share)
+        elif kind == "replay":
+            given = self.tuning.refusals
+            if given is None:
+                own = package_refusals(list(self.prompts.probe.harmful), self.config.seed)
+                given = self.tuning.train.with_rows(own)
+            mixed["replay"] = (given, strategy.refusal_share)
+        return mixed
+
+    def _tune_stage(self, name: str, plan: TuningPlan, mixed: dict[str, tuple[TrainingData, float]]) -> Stage:
         inputs = {
             **self._inputs(self.precision),
             "plan": plan.fingerprint,
             "data": self.tuning.train.fingerprint,
             "max_length": self.config.data.max_length,
             "train": self.config.train.model_dump(mode="json"),
-            "replay": digest(replayed) if replayed else None,
-            "replay_share": self.config.strategy.replay_share if replayed else None,
+            "replay": None,
+            "replay_share": None,
         }
-        return self._stage(f"tune/{name}", inputs)
+        for kind, (rows, share) in mixed.items():
+            inputs[kind] = digest([[row.opening, row.messages[-1].content] for row in rows])
+            inputs[f"{kind}_share"] = share
+        if self.snapshots is not None:
+            inputs["snapshots"] = asdict(self.snapshots)
+        return self._stage(f"tune/{name}{self.tag}", inputs)
 
     def evaluate(self, name: str) -> Evaluation:
         """Evaluate the start model (`start`) or a tuned one."""
-        result = None if name == "start" else self.train(name)
-        settings = self.config.evaluate
+        if name == "start":
+            return self.measure(name, None, self.prompts.suites, self.config.evaluate)
+        result = self.train(name)
+        weights = str(Stage(result.directory, {}).outputs["weights"])
+        return self.measure(name, (result.weights, weights), self.prompts.suites, self.config.evaluate, name)
+
+    def measure(
+        self,
+        name: str,
+        weights: tuple[Path, str] | None,
+        suites: Sequence[Suite],
+        settings: EvaluateSettings,
+        strategy: str | None = None,
+    ) -> Evaluation:
+        """Evaluate weights as the stage `evaluate/<name>`.
+
+        Args:
+            name: of the model in results.
+            weights: adapter or model directory and its fingerprint; `None` is the start model.
+            suites: what to ask.
+            settings: how.
+            strategy: that tuned it.
+        """
         inputs = {
             **self._inputs(self.precision),
-            "tuned_weights": None if result is None else Stage(result.directory, {}).outputs["weights"],
-            "suites": {suite.name: suite.fingerprint for suite in self.prompts.suites},
+            "tuned_weights": None if weights is None else weights[1],
+            "suites": {suite.name: suite.fingerprint for suite in suites},
             "held_out": self.tuning.held_out.fingerprint,
             "max_length": self.config.data.max_length,
             "max_new_tokens": settings.max_new_tokens,
             "batch_size": settings.batch_size,
             "system_prompt": settings.system_prompt,
-            **({"tasks": [settings.tasks, settings.task_limit]} if settings.tasks else {}),
+            **settings.further_inputs,
         }
+        if settings.chat_template is not None:
+            inputs["asked_with"] = digest(read_chat_template(settings.chat_template))
         stage = self._stage(f"evaluate/{name}", inputs)
+        load: Callable[[], tuple[Any, Any]] = partial(self.load_start, quantised=True)
+        if weights is not None:
+            load = partial(self.load_tuned, weights[0])
         evaluation = evaluate(
-            partial(self.load_start, quantised=True)
-            if result is None
-            else partial(self.load_tuned, result.weights),
-            name,
-            None if result is None else name,
-            self.prompts.suites,
-            self.tuning.encoded_held_out.rows,
-            settings,
-            stage.path,
-        )
+            partial(_with_template, load, settings.chat_template),
+            name, strategy, suites, self.tuning.encoded_held_out.rows, settings, stage.path,
+            self._files(None if weights is None else weights[0], settings),
+        )  # fmt: skip
         stage.finish()
         return evaluation
+
+    def _files(self, weights: Path | None, settings: EvaluateSettings) -> ModelFiles | None:
+        """Where processes of their own load a model from, if any is asked for."""
+        if not settings.needs_files:
+            return None
+        tokenizer, place = copy(self.tokenizer), self.run.path / "tokenizer"
+        if settings.chat_template is not None:
+            tokenizer.chat_template = read_chat_template(settings.chat_template)
+            place = self.run.path / "tokenizer-asked"
+        quantised = self.config.model.load_in_4bit
+        return ModelFiles.of(self.source, weights, tokenizer, place, self.dtype, quantised)
 
     def check(self) -> None:
         """Read the data and the prompts, so that mistakes in them show before anything is written."""
@@ -327,16 +299,12 @@ class Pipeline:
         """`start` and every strategy of the configuration."""
         return ["start", *self.config.strategy.names]
 
-    def report(self) -> Path:
-        """Write `results.json`, `report.json`, `report.html` and `report.md`; return the HTML."""
-        from securetune.report.assemble import assemble
-        from securetune.report.build import write_report
+    def report(self, *, show_text: bool = False) -> Path:
+        """Write `results.json`, `report.{json,html,md}` and the model cards; return the HTML."""
+        from securetune.report.assemble import report_run
 
         evaluations = {name: self.evaluate(name) for name in self.models()}
-        data = assemble(self, evaluations)
-        write_json(self.run.path / "results.json", [dict(vars(result)) for result in data.results])
-        write_json(self.run.path / "report.json", data.to_json())
-        return write_report(data, self.run.path)[0]
+        return report_run(self, evaluations, show_text=show_text)
 
     def execute(self) -> Path:
         """Everything, in the order in which a cut-off run is most useful."""
@@ -346,3 +314,16 @@ class Pipeline:
         for name in self.config.strategy.names:
             self.evaluate(name)
         return self.report()
+
+
+def _identified(weights: Path) -> dict[str, Any]:
+    """What stages that build on weights, and comparisons, need to know about them."""
+    return {"weights": fingerprint_files(weights), "movement": total_movement(weights)}
+
+
+def _with_template(load: Callable[[], tuple[Any, Any]], template: str | None) -> tuple[Any, Any]:
+    """Load a model to be asked with another chat template than the one it was trained with."""
+    model, tokenizer = load()
+    if template is not None:
+        tokenizer.chat_template = read_chat_template(template)
+    return model, tokenizer

@@ -43,6 +43,8 @@ def open_pipeline(options: dict[str, Any], *makes: str) -> Pipeline:
     prompts = {key: options[key] for key in ("harmful", "benign") if options.get(key)}
     if prompts:
         flags["prompts"] = prompts
+    if options.get("lm_eval"):
+        flags["evaluate"] = {"lm_eval": options["lm_eval"]}
     run_directory = Run(options["out"])
     config_file: Path | None = options["config"]
     if config_file is None and run_directory.config_file.is_file() and run_directory.stages():

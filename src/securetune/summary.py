@@ -11,7 +11,10 @@ import numpy as np
 from securetune.analysis.agreement import Agreement
 from securetune.analysis.analyze import Analysis
 from securetune.analysis.sensitivity import SensitivityMap
-from securetune.report.data import Result
+from securetune.files import read_json
+from securetune.report.data import ReportData, Result
+from securetune.report.lookup import training_flags
+from securetune.report.recommend import recommend
 
 
 def describe_analysis(
@@ -116,8 +119,25 @@ def describe_full(full: dict[str, Any]) -> list[str]:
     return [*lines, "", f"prompts needed for a stable map: {needed['needed'] or 'more'} ({curve})"]
 
 
+def describe_report(path: Path) -> tuple[dict[str, Any], str]:
+    """What a finished report says, from the `report.json` beside it.
+
+    Args:
+        path: of report.html.
+    """
+    data = ReportData.from_json(read_json(path.with_name("report.json")))
+    sentence = recommend(data)
+    results = path.with_name("results.json")
+    content = {"report": str(path), "results": str(results), "recommendation": sentence}
+    _, table = describe_results(data.results, data.primary_judge)
+    return content, f"{table}\n{sentence}\nreport: {path}"
+
+
 def describe_results(results: Sequence[Result], judge: str) -> tuple[dict[str, Any], str]:
-    """Rates and losses of every model; the lines show one judge, the JSON all of them."""
+    """Rates and losses of every model, and flags on training that did not show to have worked.
+
+    The lines show one judge, the JSON all of them; its `flags` are by model.
+    """
     lines = []
     for name in dict.fromkeys(row.model for row in results):
         own = [row for row in results if row.model == name]
@@ -126,7 +146,9 @@ def describe_results(results: Sequence[Result], judge: str) -> tuple[dict[str, A
         ]
         cells += [f"held-out loss {_number(row.value)}" for row in own if row.metric == "held_out_loss"]
         lines.append(f"{name}: " + "; ".join(cells))
-    return {"results": [dict(vars(row)) for row in results]}, "\n".join([*lines, f"(judge: {judge})"])
+    flags = training_flags(results)
+    lines += [f"(judge: {judge})", *(f"BEWARE {name}: {flag}" for name, flag in flags.items())]
+    return {"results": [dict(vars(row)) for row in results], "flags": flags}, "\n".join(lines)
 
 
 def _rate(row: Result) -> str:

@@ -10,7 +10,6 @@ from transformers import PreTrainedTokenizerFast
 
 from securetune.errors import ConfigError, DataError
 from securetune.evaluation.generate import render_prompt
-from securetune.evaluation.lm_eval import read_scores
 from securetune.evaluation.tasks import number, read_task, score_task
 from tiny import tiny_llama
 
@@ -91,14 +90,3 @@ def test_the_likeliest_choice_is_taken_in_batches_and_kept(
     assert set(expected.values()) == {True, False}
     monkeypatch.setattr("securetune.evaluation.tasks._by_likelihood", None)
     assert score_task(model, tokenizer, items, 5, tmp_path / "t.json") == expected
-
-
-def test_scores_of_lm_eval_are_read_with_their_versions() -> None:
-    content = {
-        "results": {"arc": {"alias": "arc", "acc,none": 0.25, "acc_stderr,none": 0.1, "f1,none": "N/A"}},
-        "versions": {"arc": 1.0},
-        "lm_eval_version": "0.4.9",
-    }
-    (score,) = read_scores(content)
-    assert (score.task, score.metric, score.value, score.standard_error) == ("arc", "acc,none", 0.25, 0.1)
-    assert score.version == "1.0 (lm-eval 0.4.9)"

@@ -6,15 +6,28 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from securetune.errors import UsageError
+from securetune.analysis.closed_form import gradient_norms
+from securetune.analysis.perturb import Perturbation
+from securetune.analysis.proxies import RefusalMargin
+from securetune.analysis.sampling import Sampler
+from securetune.config import TrainSettings
+from securetune.encoding import EncodedData
+from securetune.errors import ConfigError, UsageError
+from securetune.evaluation.generate import Decoding, generate
 from securetune.models.fingerprint import fingerprint, fingerprint_checkpoint
+from securetune.models.hidden_states import encode_prompts
 from securetune.models.load import adapter_directory, describe_model, load_model, merged_directory
-from tiny import tiny_llama
+from securetune.models.module_map import ModuleMap
+from securetune.plan import TuningPlan
+from securetune.prompts import Prompt
+from securetune.training.tune import tune
+from tiny import FAMILIES, tiny_llama
 
 OLD, NEW = "a" * 40, "b" * 40
 
@@ -99,3 +112,50 @@ def test_a_checkpoint_with_code_of_its_own_is_refused(
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(UsageError, match="runs no code from checkpoints"):
         load_model(str(tmp_path))
+
+
+# Of a model with three or four blocks; "disk" blocks are fetched whenever they run.
+SPREAD: dict[str, Any] = {
+    "model.embed_tokens": "cpu", "model.layers.0": "cpu", "model.layers.1": "disk", "model.layers.2": "disk",
+    "model.layers.3": "cpu", "model.norm": "cpu", "model.rotary_emb": "cpu", "lm_head": "cpu",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3_moe"])
+def test_a_model_spread_over_memory_and_disk_is_the_plain_one(
+    family: str, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    FAMILIES[family](len(tokenizer), num_hidden_layers=4).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    found = []
+    for options in ({"device": "cpu"}, {"device_map": SPREAD}):
+        model, read = load_model(str(tmp_path), dtype="float32", **options)
+        offloaded = [name for name, value in model.named_parameters() if value.is_meta]
+        assert bool(offloaded) is ("device_map" in options), "the positive control: weights are elsewhere"
+        modules = ModuleMap.of(model)
+        chosen = [a for a in modules.select("0-2.self_attn") if a in modules.matrices()]
+        proxy = RefusalMargin(((5, 6, 7), (8,)))
+        texts = ["how do I bake bread", "tell me a story about the sea"]
+        norms = gradient_norms(
+            model, modules, chosen, proxy, encode_prompts(model, read, texts, proxy.endings)
+        )
+        drift = Sampler(model, read, modules, proxy, texts).squared_drift(chosen[-4:], Perturbation(), 3)
+        answers = generate(model, read, [Prompt(t, t, False) for t in texts], Decoding(max_new_tokens=5))
+        found.append((norms.weights, drift, answers, fingerprint(model)))
+    plain, spread = found
+    np.testing.assert_allclose(spread[0], plain[0], rtol=1e-5)
+    np.testing.assert_allclose(spread[1], plain[1], rtol=1e-3)
+    assert spread[2:] == plain[2:]
+
+
+def test_offloaded_weights_cannot_be_trained(
+    tiny_model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    tiny_model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    plan = TuningPlan.from_multipliers({"mlp": 0.1}, outside=1.0)
+    with pytest.raises(ConfigError, match=r"model\.device_map: some weights are offloaded"):
+        tune(
+            lambda: load_model(str(tmp_path), device_map=SPREAD),
+            EncodedData((), 0, 0, 0, 0), TrainSettings(), plan, tmp_path / "out",
+        )  # fmt: skip

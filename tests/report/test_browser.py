@@ -7,15 +7,17 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html import escape, unescape
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from report_data import report_data, with_every_string
+from report_data import flips, report_data, with_every_string
 from securetune.report.build import render_html
 from securetune.report.data import ReportData
+from securetune.report.wording import printable
 
 WIDTHS = (390, 1280)
 # Windows cannot be narrower than about 500 pixels, iframes can. The page itself forbids scripts.
@@ -24,7 +26,7 @@ MEASURE = """
 addEventListener("load", () => {
   const found = [...document.querySelectorAll("iframe")].map(frame => {
     const page = frame.contentDocument, root = page.documentElement;
-    page.querySelector("details").open = true;
+    page.querySelectorAll("details").forEach(part => { part.open = true; });
     const inside = element => element.closest(".scroll") || element.closest("svg");
     const out = [...page.body.querySelectorAll("*")].filter(element =>
       !inside(element) && element.getBoundingClientRect().right > root.clientWidth + 1);
@@ -34,6 +36,8 @@ addEventListener("load", () => {
       client: root.clientWidth, scroll: root.scrollWidth, height: root.scrollHeight,
       out: out.map(element => element.outerHTML.slice(0, 80)),
       boxes: boxes.length, ruled: ruled.length,
+      live: page.querySelectorAll("script, img, a, iframe, object, form, link").length,
+      text: page.body.textContent,
       paper: frame.contentWindow.getComputedStyle(page.body).backgroundColor,
     };
   });
@@ -64,6 +68,13 @@ def measure(data: ReportData, directory: Path, *flags: str) -> list[dict[str, An
     wrapper.write_text(
         f'<!DOCTYPE html><meta charset="utf-8"><body>{frames}{MEASURE}</body>', encoding="utf-8"
     )
+    done = run_chromium(wrapper, directory, *flags)
+    found = re.search("MEASURED(.*)END", done.stdout)
+    assert found is not None, f"chromium exited with {done.returncode}: {done.stderr[-2000:]}"
+    return list(json.loads(unescape(found[1])))
+
+
+def run_chromium(file: Path, directory: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     command = [
         find_chromium(),
         "--headless",
@@ -77,14 +88,21 @@ def measure(data: ReportData, directory: Path, *flags: str) -> list[dict[str, An
         f"--user-data-dir={directory / 'profile'}",
         "--window-size=1400,1000",
         "--hide-scrollbars",
+        "--enable-logging=stderr",
         *flags,
         "--dump-dom",
-        wrapper.as_uri(),
+        file.as_uri(),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
-    found = re.search("MEASURED(.*)END", done.stdout)
-    assert found is not None, f"chromium exited with {done.returncode}: {done.stderr[-2000:]}"
-    return list(json.loads(unescape(found[1])))
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+
+
+def console(html: str, directory: Path) -> list[str]:
+    """What the page says on the browser's console when it is opened as a file."""
+    file = directory / "report.html"
+    file.write_text(html, encoding="utf-8")
+    done = run_chromium(file, directory)
+    assert "</html>" in done.stdout, f"chromium exited with {done.returncode}: {done.stderr[-2000:]}"
+    return re.findall(r"CONSOLE.*", done.stderr)
 
 
 @pytest.mark.parametrize("tail", ["", "unbroken" * 60, " <b>words</b> that go on" * 20])
@@ -104,3 +122,26 @@ def test_the_page_follows_the_colour_scheme(tmp_path: Path) -> None:
     dark = measure(report_data(), tmp_path / "dark", "--blink-settings=preferredColorScheme=0")
     assert light[0]["paper"] == "rgb(252, 252, 250)"
     assert dark[0]["paper"] == "rgb(21, 25, 28)"
+
+
+HOSTILE = (
+    "\"'><script>document.title='taken'</script><img src=x onerror=alert(1)></td></table></details>"
+    "<a href=//x>"
+    "<style>body{display:none}</style>&lt;b&gt; {{ 7*7 }} \u202e"
+)
+
+
+def test_hostile_answers_stay_text_and_the_console_stays_silent(tmp_path: Path) -> None:
+    shown = [
+        replace(row, prompt=HOSTILE, answers=tuple(replace(a, text=HOSTILE) for a in row.answers))
+        for row in flips(texts=True)
+    ]
+    data = report_data(flips=tuple(shown))
+    for page in measure(data, tmp_path):
+        assert page["live"] == 0
+        assert page["out"] == []
+        answers = sum(len(row.answers) for row in shown)
+        assert page["text"].count(printable(HOSTILE)) == answers + len(shown)
+    assert console(render_html(data), tmp_path) == []
+    # Control: what the page's policy stops would be seen here.
+    assert console(render_html(data).replace("</body>", "<script>1</script></body>"), tmp_path)

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from report_data import MODELS, N, compare, comparisons, drift_map, matched, report_data, results
+from securetune.report.build import render_html, render_markdown
 from securetune.report.data import MatchedComparison, ReportData, Result
+from securetune.report.lookup import training_flags
 from securetune.report.recommend import limits, recommend
 
 INSUFFICIENT = "The evidence is insufficient"
@@ -110,7 +112,7 @@ def test_an_uninterpolated_uniform_rate_is_not_proposed_by_name() -> None:
 def test_a_model_whose_loss_did_not_improve_is_less_trained_and_never_recommended() -> None:
     sentence = recommend(report_data(results=with_loss("self-replay", 1.66)))
     assert not sentence.startswith("Use")
-    assert "self-replay is less trained (its held-out loss did not improve), not safer" in sentence
+    assert "self-replay is less trained (its held-out loss did not measurably improve), not safer" in sentence
 
 
 def test_uniform_rates_that_learnt_nothing_are_not_proposed() -> None:
@@ -122,7 +124,7 @@ def test_uniform_rates_that_learnt_nothing_are_not_proposed() -> None:
         )
     )
     sentence = recommend(report_data(results=rows, matched=INDISTINCT))
-    assert "uniform-0.3 and uniform-0.1 did not improve the held-out loss" in sentence
+    assert "uniform-0.3 and uniform-0.1 did not measurably improve the held-out loss" in sentence
 
 
 def test_more_learnt_and_safer_than_plain_tuning_needs_no_interpolation() -> None:
@@ -304,6 +306,35 @@ def test_a_rate_above_one_is_not_called_smaller() -> None:
     assert any("Not on the reference curve (uniform-3)" in line for line in limits(data))
 
 
+def test_an_improvement_that_rows_do_not_show_is_none() -> None:
+    def changed(low: float, high: float) -> ReportData:
+        data = report_data()
+        row = replace(data.results[0], model="self-replay", metric="held_out_change", suite="held-out")
+        row = replace(row, value=(low + high) / 2, low=low, high=high, judge=None)
+        return replace(data, results=(*data.results, row))
+
+    unsure, sure = changed(-0.05, 0.001), changed(-0.05, -0.001)
+    assert "self-replay is less trained (its held-out loss did not measurably improve)" in recommend(unsure)
+    assert "less trained" not in recommend(sure)
+    flags = training_flags(unsure.results)
+    assert list(flags) == ["self-replay"]
+    assert "(change −0.025, 95% interval −0.050 to +0.001" in flags["self-replay"]
+    assert "safer may just mean less trained" in flags["self-replay"]
+    assert training_flags(sure.results) == {}
+    for text in (render_html(unsure), render_markdown(unsure)):
+        assert "no gain" in text
+    assert "no gain" not in render_html(sure)
+
+
+def test_training_that_was_not_measured_is_flagged() -> None:
+    rows = [row for row in report_data().results if row.metric == "asr"]
+    flags = training_flags(rows)
+    assert set(flags) == {row.model for row in rows} - {"start"}
+    assert all("was not measured" in flag for flag in flags.values())
+
+
 def test_less_trained_models_are_listed_as_such() -> None:
     lines = limits(report_data(results=with_loss("ml-lr", MODELS["start"][4] + 0.01)))
-    assert any("did not improve over start: ml-lr" in line and "not safer" in line for line in lines)
+    assert any(
+        "did not measurably improve over start: ml-lr" in line and "not safer" in line for line in lines
+    )

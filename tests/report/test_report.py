@@ -118,17 +118,21 @@ def test_the_page_is_well_formed_and_complete() -> None:
     assert len(page.ids) == len(set(page.ids))
     assert page.headings == [
         "Safety of tuned models: demo",
-        "What was run",
         "Safety and usefulness",
+        "Attack success by suite and harm category",
+        "General ability",
         "Judges side by side",
+        "Prompts whose verdict flipped",
         "Against a uniform rate at the same held-out loss",
         "Map of drift",
         "Training",
+        "Plan receipts: planned, applied, moved",
         "Limits of the evidence",
+        "What was run",
         "How to reproduce",
         "All numbers",
     ]
-    assert page.text.index("Use self-replay") < page.text.index("What was run")
+    assert page.text.index("Use self-replay") < page.text.index("Safety and usefulness")
 
 
 def test_the_page_loads_nothing_and_runs_nothing() -> None:
@@ -182,7 +186,7 @@ def test_hostile_strings_stay_text_in_markdown() -> None:
 def test_markdown_tables_keep_their_shape(hostile: str) -> None:
     markdown = render_markdown(with_every_string(report_data(), hostile))
     found = tables(markdown)
-    assert len(found) == 12
+    assert len(found) == 22
     for table in found:
         assert set(table[1]) <= set("|- ")
         assert len({unescaped_pipes(row) for row in table}) == 1
@@ -257,8 +261,9 @@ def test_numbers_that_are_not_finite_are_missing() -> None:
 
 def test_an_empty_run_still_makes_a_report() -> None:
     data = report_data(
-        results=(), comparisons=(), matched=(), drift=None, training=(), data=(), versions={}, model={}
-    )
+        results=(), comparisons=(), matched=(), drift=None, training=(), data=(), versions={}, model={},
+        categories=(), judge_errors=(), timeline=(), flips=(), abilities=(),
+    )  # fmt: skip
     page = Page(render_html(data))
     assert "There is no map in this run." in page.text
     assert "svg" not in page.tags
@@ -277,7 +282,8 @@ def test_the_map_marks_the_robust_set_by_shape() -> None:
 def test_figures_are_well_formed_and_described() -> None:
     html = render_html(with_every_string(report_data(), HOSTILE))
     figures = re.findall(r"<svg .*?</svg>", html, re.DOTALL)
-    assert len(figures) == 2 + 5
+    # Trade-off, map, losses, safety over steps (3 measures of 2 models), categories, movement.
+    assert len(figures) == 2 + 5 + 6 + 1 + 1
     for figure in figures:
         root = ElementTree.fromstring(figure)
         assert root.get("role") == "img"

@@ -68,19 +68,19 @@ def test_replay_changes_the_data_and_not_the_plan() -> None:
 @pytest.mark.parametrize(
     ("name", "parsed", "needs"),
     [
-        ("vanilla", ("vanilla", None, False), False),
-        ("uniform-0.1", ("uniform", 0.1, False), False),
-        ("uniform-mean", ("uniform", None, False), True),
-        ("self-replay", ("vanilla", None, True), False),
-        ("swat+self-replay", ("swat", None, True), True),
+        ("vanilla", ("vanilla", None, ""), False),
+        ("uniform-0.1", ("uniform", 0.1, ""), False),
+        ("uniform-mean", ("uniform", None, ""), True),
+        ("self-replay", ("vanilla", None, "self-replay"), False),
+        ("swat+self-replay", ("swat", None, "self-replay"), True),
     ],
 )
-def test_names_are_parsed(name: str, parsed: tuple[str, float | None, bool], needs: bool) -> None:
+def test_names_are_parsed(name: str, parsed: tuple[str, float | None, str], needs: bool) -> None:
     assert parse_strategy(name) == parsed
     assert needs_robust_set(name) is needs
 
 
-@pytest.mark.parametrize("name", ["mllr", "uniform-x", "uniform-0", "vanilla+replay", "self-replay+vanilla"])
+@pytest.mark.parametrize("name", ["mllr", "uniform-x", "uniform-0", "vanilla+mix", "self-replay+vanilla"])
 def test_unknown_names_list_the_valid_ones(name: str) -> None:
     with pytest.raises(ValueError, match="uniform"):
         parse_strategy(name)

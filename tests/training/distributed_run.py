@@ -13,6 +13,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import torch
 from safetensors.torch import save_file
+from test_safety_callback import PROMPTS, probe_of
 
 from securetune.errors import PlanError
 from securetune.files import write_json
@@ -20,6 +21,7 @@ from securetune.plan import TuningPlan
 from securetune.training.attach import attach
 from securetune.training.param_groups import build_param_groups
 from securetune.training.plan_optimizer import finish, verify_steps
+from securetune.training.safety_callback import SafetyCallback
 from tiny import tiny_llama, tiny_tokenizer
 from tiny_trainers import RATE, SLOW_MLP, STILL_MLP, Make
 
@@ -27,12 +29,16 @@ from tiny_trainers import RATE, SLOW_MLP, STILL_MLP, Make
 def ddp(out: Path, batch: int) -> None:
     """Train under DDP (or alone) with a global batch of 4 and save the weights."""
     trainer = Make(out, tiny_tokenizer())(per_device_train_batch_size=batch)
+    safety = {"tokenizer": tiny_tokenizer(), "prompts": PROMPTS, "every": 2, "asr_prompts": 0}
+    trainer.add_callback(SafetyCallback(trainer, probe_of(trainer.model), **safety))
     attach(trainer, SLOW_MLP).train()
     if trainer.is_world_process_zero():
         model = trainer.accelerator.unwrap_model(trainer.model)
         tensors = {name: value.detach().contiguous() for name, value in model.named_parameters()}
         save_file(tensors, out / "weights.safetensors")
         content = {"processes": trainer.args.world_size, "verified": trainer.securetune_guard.verified}
+        for key in ("lr/x0.1", "safety/drift"):
+            content[key] = [entry[key] for entry in trainer.state.log_history if key in entry]
         write_json(out / "ddp.json", content)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
+from types import MethodType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -276,7 +276,7 @@ def test_the_check_is_not_blind_to_a_step_of_another_length(
         optimizer = original() if model is None else original(model)
         step = optimizer.step
 
-        def scaled_step(closure: Any = None) -> Any:
+        def scaled_step(_self: Any, closure: Any = None) -> Any:
             slow = next(group for group in optimizer.param_groups if group["group_name"] == "x0.1")
             old = [parameter.detach().clone() for parameter in slow["params"]]
             result = step(closure)
@@ -285,7 +285,7 @@ def test_the_check_is_not_blind_to_a_step_of_another_length(
                     parameter.copy_(before + factor * (parameter - before))
             return result
 
-        optimizer.step = scaled_step
+        optimizer.step = MethodType(scaled_step, optimizer)
         return optimizer
 
     trainer.create_optimizer = create
@@ -357,7 +357,7 @@ def test_a_callback_that_changes_a_rate_for_the_step_alone_is_stopped(make: Any)
         optimizer = original() if model is None else original(model)
         step = optimizer.step
 
-        def sly_step(closure: Any = None) -> Any:
+        def sly_step(_self: Any, closure: Any = None) -> Any:
             rates = [group["lr"] for group in optimizer.param_groups]
             scaled(2.0)(optimizer)
             result = step(closure)
@@ -366,7 +366,7 @@ def test_a_callback_that_changes_a_rate_for_the_step_alone_is_stopped(make: Any)
             steps.extend(rates)
             return result
 
-        optimizer.step = sly_step
+        optimizer.step = MethodType(sly_step, optimizer)
         return optimizer
 
     trainer.create_optimizer = create

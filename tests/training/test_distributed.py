@@ -46,6 +46,9 @@ def test_two_processes_with_the_same_global_batch_equal_one(tmp_path: Path) -> N
     run([*LAUNCH, SCRIPT, "ddp", str(two), "2"], 29602)
     assert (read(one / "ddp.json")["processes"], read(two / "ddp.json")["processes"]) == (1, 2)
     assert [e["step"] for e in read(two / "ddp.json")["verified"]] == [1]
+    rates, drift = (read(one / "ddp.json")[key] for key in ("lr/x0.1", "safety/drift"))
+    assert read(two / "ddp.json")["lr/x0.1"] == rates and len(rates) == 4
+    assert read(two / "ddp.json")["safety/drift"] == pytest.approx(drift, rel=1e-2) and min(drift) > 0
     alone, together = load_file(one / "weights.safetensors"), load_file(two / "weights.safetensors")
     assert max(float((alone[name] - together[name]).abs().max()) for name in alone) <= TOLERANCE
     assert any(not torch.equal(alone[name], torch.zeros_like(alone[name])) for name in alone)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ from securetune.config import StrategySettings
 from securetune.encoding import EncodedData, EncodedRow
 from securetune.errors import DataError
 from securetune.evaluation.generate import Decoding
+from securetune.evaluation.judges import DEFAULT_JUDGE, JUDGES
 from securetune.models.load import load_model
 from securetune.overlap import overlap
 from securetune.prompt_files import package_prompts
-from securetune.training.replay import mix_replay, own_refusals
+from securetune.training.replay import mix_rows, own_refusals, package_refusals
 
 
 def rows(n: int, first: int) -> EncodedData:
@@ -27,14 +29,14 @@ def rows(n: int, first: int) -> EncodedData:
 )
 def test_a_share_of_the_rows_is_replaced_and_their_number_stays(n: int, share: float, expected: int) -> None:
     data = rows(n, 1)
-    mixed, count = mix_replay(data, rows(7, 2), share, 0)
+    mixed, (count,) = mix_rows(data, [(rows(7, 2), share)], 0)
     replaced = [row for row in mixed.rows if row.input_ids[0] == 2]
     assert (len(mixed.rows), count, len(replaced)) == (n, expected, expected)
     assert (mixed.tokens, mixed.trained_tokens) == (2 * n, n)
     kept = [row for row in mixed.rows if row.input_ids[0] == 1]
     assert kept == [row for row in data.rows if row in kept], "the other rows keep their order"
-    assert mix_replay(data, rows(7, 2), share, 0)[0].rows == mixed.rows
-    assert mix_replay(data, rows(7, 2), share, 1)[0].rows != mixed.rows
+    assert mix_rows(data, [(rows(7, 2), share)], 0)[0].rows == mixed.rows
+    assert mix_rows(data, [(rows(7, 2), share)], 1)[0].rows != mixed.rows
 
 
 def test_the_default_share_is_five_percent_and_its_prompts_are_never_evaluated() -> None:
@@ -60,7 +62,12 @@ def test_reasoning_is_not_replayed(tmp_path: Path) -> None:
     assert [row.messages[-1].content for row in found] == ["I'm sorry, no.", "I'm sorry, I can't."]
 
 
-def test_replay_uses_the_start_models_own_refusals(chat_model: Any, tmp_path: Path) -> None:
+def test_replay_uses_the_start_models_own_refusals(
+    chat_model: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO", "securetune")
+    # The command line, which other tests call, cuts our log off.
+    monkeypatch.setattr(logging.getLogger("securetune"), "propagate", True)
     prompts = list(package_prompts("probe").harmful)[:12]
     path = tmp_path / "responses.jsonl"
     found = own_refusals(lambda: load_model(str(chat_model)), prompts, Decoding(12, 12), path)
@@ -71,6 +78,8 @@ def test_replay_uses_the_start_models_own_refusals(chat_model: Any, tmp_path: Pa
         raise AssertionError("the answers are there; no model is needed")
 
     assert own_refusals(unneeded, prompts, Decoding(12, 12), path) == found
+    said = [record.getMessage() for record in caplog.records]
+    assert said.count(f"self-replay: the start model refuses {len(found)} of 12 prompts") == 1
 
 
 def test_a_model_that_never_refuses_has_nothing_to_replay(
@@ -79,3 +88,27 @@ def test_a_model_that_never_refuses_has_nothing_to_replay(
     prompts = list(package_prompts("probe").harmful)[:3]
     with pytest.raises(DataError, match="securetune align"):
         own_refusals(lambda: (tiny_model, tokenizer), prompts, Decoding(4, 4), tmp_path / "r.jsonl")
+
+
+def test_several_pools_never_replace_the_same_row() -> None:
+    mixed, counts = mix_rows(rows(40, 1), [(rows(3, 2), 0.5), (rows(5, 3), 0.25)], 0)
+    firsts = [row.input_ids[0] for row in mixed.rows]
+    assert counts == [20, 10] == [firsts.count(2), firsts.count(3)] and firsts.count(1) == 10
+    assert mix_rows(rows(40, 1), [], 0) == (rows(40, 1), [])
+
+
+def test_mixing_what_is_not_there_or_leaves_nothing_is_an_error() -> None:
+    with pytest.raises(DataError, match="1 of a pool of 0"):
+        mix_rows(rows(10, 1), [(rows(0, 2), 0.1)], 0)
+    with pytest.raises(DataError, match="smaller shares"):
+        mix_rows(rows(10, 1), [(rows(5, 2), 0.5), (rows(5, 3), 0.5)], 0)
+
+
+def test_the_refusals_of_replay_are_refusals_by_every_list() -> None:
+    prompts = list(package_prompts("probe").harmful)
+    found = package_refusals(prompts, 0)
+    assert [row.opening for row in found] == [prompt.text for prompt in prompts]
+    texts = [row.messages[-1].content for row in found]
+    refused = [JUDGES[DEFAULT_JUDGE].judge("", text).refused for text in texts]
+    assert sum(map(bool, refused)) >= 0.8 * len(texts)
+    assert package_refusals(prompts, 0) == found != package_refusals(prompts, 1)

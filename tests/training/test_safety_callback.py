@@ -47,6 +47,7 @@ def test_drift_grows_with_training_and_watching_changes_nothing(make: Make) -> N
     trainer = watched(make)
     assert_same(trained(trainer), expected)
     assert trainer.processing_class.padding_side == "right"
+    assert len(measured(trainer, "loss")) == 4, "the trainer's own entries must not be lost"
     drift = measured(trainer)
     assert len(drift) == 2
     assert min(drift) > 0
@@ -124,6 +125,9 @@ def test_a_resumed_run_measures_from_the_same_start(make: Make) -> None:
     again = watched(make, trainer_options=SAVING | {"save_total_limit": 3})
     again.train(resume_from_checkpoint=str(make.output / "checkpoint-4"))
     assert measured(again)[-1] == pytest.approx(measured(whole)[-1], rel=1e-4)
+    history = json.loads((make.output / "safety_history.json").read_text())
+    assert [row["step"] for row in history if "drift" in row] == [0, 2, 4, 6]
+    assert history[-1]["drift"] == measured(again)[-1]
     (make.output / "safety_start.json").unlink()
     with pytest.raises(ConfigError, match="drift since the start cannot be measured"):
         watched(make, trainer_options=SAVING).train(resume_from_checkpoint=str(make.output / "checkpoint-4"))

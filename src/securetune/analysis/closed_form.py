@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers.pytorch_utils import Conv1D
 
 from securetune.addressing import Address
+from securetune.analysis.fused import fused_parts
 from securetune.analysis.proxies import Proxy
 from securetune.analysis.weights import check_measurable, is_offloaded, patched
 from securetune.models.hidden_states import Encoded
@@ -40,6 +41,9 @@ class GradientNorms:
     start. NaN where LoRA would adapt a bare parameter."""
     lora_l1: np.ndarray
     """Sum of magnitudes over B: what one sign-like step (Adam) of unit rate moves at most."""
+    parts: dict[Address, np.ndarray]
+    """Of each part of a fused projection: Frobenius norm `[prompts]` over its rows; their squares add up to
+    that of the whole."""
 
 
 def gradient_norms(
@@ -71,12 +75,13 @@ def gradient_norms(
         UsageError: an address is a quantised expert.
     """
     check_measurable(modules, addresses)
-    recorder = _Recorder(encoded, lora_rank, seed)
+    config = model.config.get_text_config()
+    linear = {a: m for a in addresses if isinstance(m := modules.module(a), (nn.Linear, Conv1D))}
+    fused = {address: fused_parts(config, address, module) for address, module in linear.items()}
+    recorder = _Recorder(encoded, lora_rank, seed, fused)
     with _weights_at_rest(model), ExitStack() as hooks:
-        for address in addresses:
-            module = modules.module(address)
-            if isinstance(module, (nn.Linear, Conv1D)):
-                hooks.enter_context(recorder.attached(address, module))
+        for address, module in linear.items():
+            hooks.enter_context(recorder.attached(address, module))
         hooks.enter_context(_inputs_require_grad(model))
         if is_offloaded(model):
             hooks.enter_context(_recomputed_blocks(modules))
@@ -86,17 +91,22 @@ def gradient_norms(
         exact = [address for address in addresses if address not in recorder.found]
         values = {**recorder.found, **_exact(model, modules, exact, proxy, encoded)}
     stacked = np.stack([values[address].numpy() for address in addresses], axis=1)
-    return GradientNorms(*np.moveaxis(stacked, 2, 0))
+    weights, lora_l2, lora_l1 = np.moveaxis(stacked, 2, 0)
+    return GradientNorms(weights, lora_l2, lora_l1, recorder.parts)
 
 
 class _Recorder:
     """Turns inputs and output gradients into norms `[prompts, 3]` as the backward pass goes by."""
 
-    def __init__(self, encoded: Encoded, rank: int, seed: int) -> None:
+    def __init__(
+        self, encoded: Encoded, rank: int, seed: int, fused: dict[Address, dict[Address, torch.Tensor]]
+    ) -> None:
         self.prompts, self.rows = len(encoded.texts), encoded.rows_per_prompt
         self.mask = encoded.inputs["attention_mask"].bool()
         self.rank, self.seed = rank, seed
         self.found: dict[Address, torch.Tensor] = {}
+        self.fused = fused
+        self.parts = {part: np.zeros(self.prompts) for parts in fused.values() for part in parts}
         self._unusual: set[Address] = set()
         self._calls: dict[Address, int] = {}
         self._parts: dict[Address, list[tuple[torch.Tensor, torch.Tensor]]] = {}
@@ -141,8 +151,16 @@ class _Recorder:
             factor = fresh_factor(address, xs.shape[-1], self.rank, self.seed).to(xs)
             update = torch.einsum("pto,ptr->por", gs, xs @ factor.T)
             l2, l1 = update.flatten(1).norm(dim=1), update.flatten(1).abs().sum(1)
-            values = torch.stack([squared_norms(xs, gs).sqrt(), l2, l1], 1)
+            values = torch.stack([self._squares(address, xs, gs).sqrt(), l2, l1], 1)
             self.found[address] = values.double().cpu()
+
+    def _squares(self, address: Address, x: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+        """Squared norms `[prompts]` of the whole matrix; those of its parts are noted."""
+        if not (parts := self.fused[address]):
+            return squared_norms(x, g)
+        squares = {part: squared_norms(x, g[..., rows.to(g.device)]) for part, rows in parts.items()}
+        self.parts |= {part: square.sqrt().double().cpu().numpy() for part, square in squares.items()}
+        return torch.stack([*squares.values()]).sum(0)
 
     def _by_prompt(self, values: torch.Tensor) -> torch.Tensor:
         """`[prompts, tokens of all its rows, width]` in float32 or better, padding zeroed."""

@@ -65,7 +65,7 @@ def depth_pattern(sensitivity: SensitivityMap, permutations: int = 2000, seed: i
 def query_key_pattern(sensitivity: SensitivityMap, permutations: int = 2000, seed: int = 0) -> PatternTest:
     """Pattern B: Q and K are more sensitive than other types. Permutes the types within each layer."""
     layers: dict[int, list[tuple[bool, float]]] = {}
-    for address, drift in zip(sensitivity.addresses, sensitivity.drift):
+    for address, drift in zip(*sensitivity.by_type()):
         if drift > 0:
             layers.setdefault(address.layer, []).append((is_query_key(address), float(np.log(drift))))
     rows = [
@@ -127,7 +127,7 @@ def is_query_key(address: Address) -> bool:
 
 def _by_path(sensitivity: SensitivityMap) -> Mapping[str, list[tuple[int, float]]]:
     found: dict[str, list[tuple[int, float]]] = {}
-    for address, drift in zip(sensitivity.addresses, sensitivity.drift):
+    for address, drift in zip(*sensitivity.by_type()):
         found.setdefault(address.path, []).append((address.layer, float(drift)))
     return found
 

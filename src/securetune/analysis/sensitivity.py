@@ -14,6 +14,7 @@ from scipy import stats
 
 from securetune.addressing import Address
 from securetune.analysis.closed_form import gradient_norms
+from securetune.analysis.fused import whole
 from securetune.analysis.perturb import Perturbation
 from securetune.analysis.proxies import Proxy
 from securetune.analysis.rows import Rows
@@ -58,11 +59,26 @@ class SensitivityMap:
     there is none."""
     lora_l1: np.ndarray | None = None
     """`[addresses]` largest drift of one sign-like step of unit rate on B (mean over prompts)."""
+    parts: tuple[Address, ...] = ()
+    """Parts of fused projections, e.g. `3.self_attn.qkv_proj.q`. No plan can name them: a weight has one
+    learning rate."""
+    part_drift: np.ndarray | None = None
+    """`[parts]` drift when the noise of the whole matrix is put on the part alone; `None` where nothing is
+    fused, or sampled."""
 
     @property
     def drift(self) -> np.ndarray:
         """`[addresses]` root-mean-square drift over prompts."""
         return np.asarray(np.sqrt(np.mean(self.per_prompt**2, axis=0)))
+
+    def by_type(self) -> tuple[tuple[Address, ...], np.ndarray]:
+        """Addresses and their drifts, every fused projection replaced by its parts."""
+        if self.part_drift is None:
+            return self.addresses, self.drift
+        fused = set(map(whole, self.parts))
+        kept = [i for i, address in enumerate(self.addresses) if address not in fused]
+        addresses = (*(self.addresses[i] for i in kept), *self.parts)
+        return addresses, np.concatenate([self.drift[kept], self.part_drift])
 
     def predicted_joint(self, indices: Sequence[int]) -> float:
         """Drift of several matrices perturbed together, if their effects add up in square."""
@@ -104,6 +120,8 @@ class SensitivityMap:
             "per_draw": _rounded(self.per_draw),
             "lora_l2": _rounded(self.lora_l2),
             "lora_l1": _rounded(self.lora_l1),
+            "parts": [str(part) for part in self.parts],
+            "part_drift": _rounded(self.part_drift),
         }
         write_json(path, content)
 
@@ -113,8 +131,9 @@ class SensitivityMap:
         content = read_json(path)
         content["addresses"] = tuple(Address.parse(text) for text in content["addresses"])
         content["sizes"] = tuple(content["sizes"])
-        for key in ("per_prompt", "per_draw", "lora_l2", "lora_l1"):
-            if content[key] is not None:
+        content["parts"] = tuple(Address.parse(text) for text in content.get("parts", ()))
+        for key in ("per_prompt", "per_draw", "lora_l2", "lora_l1", "part_drift"):
+            if content.get(key) is not None:
                 content[key] = np.array(content[key], dtype=float)
         return cls(**content)
 
@@ -171,6 +190,7 @@ class MapTask:
         chosen = [(key, text) for key, text in zip(self.keys, self.texts) if key in wanted]
         texts = [text for _, text in chosen]
         scale = self._noise / self.proxy.gap if chosen else np.empty(0)
+        scales = dict(zip(self.targets, scale))
 
         def norms(batch: list[int]) -> Any:
             encoded = encode_prompts(
@@ -184,8 +204,12 @@ class MapTask:
         for batch, found in in_micro_batches(texts, self.batch_size, norms):
             for line, index in enumerate(batch):
                 lora = (found.lora_l2[line] / self.proxy.gap, found.lora_l1[line] / self.proxy.gap)
-                values = [_rounded(row) for row in (found.weights[line] * scale, *lora)]
-                rows.append(chosen[index][0], values)
+                measured = [_rounded(row) for row in (found.weights[line] * scale, *lora)]
+                parts = {
+                    str(part): float(values[line] * scales[whole(part)])
+                    for part, values in found.parts.items()
+                }
+                rows.append(chosen[index][0], [*measured, parts])
             advance(len(batch))
 
     def _by_address(self, rows: Rows, wanted: set[str], advance: Any) -> None:
@@ -223,17 +247,23 @@ class MapTask:
                 f"The map lacks {len(missing)} of {len(self.keys)} rows. Run the missing shards, bring their "
                 "map.*.jsonl files into one directory, and run `analyze` without --shard."
             )
-        values = np.array([rows.done[key] for key in self.keys], dtype=float)
-        lora_l2 = lora_l1 = per_draw = None
+        done = [rows.done[key] for key in self.keys]
+        lora_l2 = lora_l1 = per_draw = part_drift = None
+        parts: list[str] = []
         if self.method == "closed-form":
+            values = np.array([row[:3] for row in done], dtype=float)
+            parts = list(done[0][3])
+            if parts:
+                part_drift = np.sqrt(np.mean([[row[3][part] ** 2 for part in parts] for row in done], axis=0))
             per_prompt = values[:, 0]
             lora_l2, lora_l1 = np.sqrt((values[:, 1] ** 2).mean(0)), values[:, 2].mean(0)
         else:
+            values = np.array(done, dtype=float)
             per_prompt, per_draw = np.sqrt(values.mean(1)).T, np.sqrt(values.mean(2)).T
         sizes = tuple(self.modules.size(address) for address in self.targets)
         return SensitivityMap(
             self.targets, sizes, per_prompt, self.perturbation.size, self.method, self.proxy.name,
-            self.perturbation.kind, per_draw, lora_l2, lora_l1,
+            self.perturbation.kind, per_draw, lora_l2, lora_l1, tuple(map(Address.parse, parts)), part_drift,
         )  # fmt: skip
 
 

@@ -120,11 +120,16 @@ def sample_id(prompt_id: str, sample: int) -> str:
     return f"{prompt_id}#{sample}" if sample else prompt_id
 
 
+def prompt_id_of(key: str) -> str:
+    """The prompt's id, from the id of any answer to it."""
+    return re.sub(r"#\d+$", "", key)
+
+
 def any_of(events: Mapping[str, bool | None]) -> dict[str, bool | None]:
     """Events by prompt from events by sample: happened if any sample's did, unscored if all are."""
     found: dict[str, list[bool | None]] = {}
     for key, event in events.items():
-        found.setdefault(re.sub(r"#\d+$", "", key), []).append(event)
+        found.setdefault(prompt_id_of(key), []).append(event)
     return {
         key: True if True in samples else None if set(samples) == {None} else False
         for key, samples in found.items()

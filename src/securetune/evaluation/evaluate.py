@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from securetune.encoding import EncodedRow
-from securetune.errors import DataError
+from securetune.errors import ConfigError, DataError
 from securetune.evaluation.ask import ask
 from securetune.evaluation.attacks import Attack, any_of, sample_id
 from securetune.evaluation.generate import Response, read_answers
 from securetune.evaluation.judges import Verdict, get_judges, judge_all
+from securetune.evaluation.lm_eval import as_result, run_lm_eval
 from securetune.evaluation.loss import held_out_losses
+from securetune.evaluation.model_files import ModelFiles
 from securetune.evaluation.statistics import Mean, Rate
 from securetune.evaluation.tasks import read_task, score_task
+from securetune.evaluation.vllm_engine import VllmModel
 from securetune.evaluation_settings import EvaluateSettings
 from securetune.files import digest, read_json, write_json, write_text
+from securetune.models.load import load_tokenizer
 from securetune.progress import progress
 from securetune.prompts import Prompt, PromptSet
-from securetune.report.data import Result
+from securetune.report.data import Ability, Result
 
 _DROPPED = "texts_dropped"
 """File beside the answers of a suite whose texts were dropped after judging."""
@@ -71,6 +75,12 @@ class Evaluation:
     outcomes: dict[tuple[str, str], Outcomes]
     """(suite, judge) -> outcomes by prompt id: attack success or refusal."""
     held_out_loss: float | None
+    tasks: dict[str, Outcomes] = field(default_factory=dict)
+    """Task -> whether each question was answered rightly, by id."""
+    losses: tuple[float, ...] = ()
+    """Held-out loss of each row, in the order of the rows."""
+    abilities: tuple[Ability, ...] = ()
+    """Scores by lm-eval."""
 
 
 def evaluate(
@@ -81,13 +91,33 @@ def evaluate(
     held_out: Sequence[EncodedRow],
     settings: EvaluateSettings,
     directory: Path,
+    files: ModelFiles | None = None,
 ) -> Evaluation:
     """Answer every suite, judge the answers, measure the held-out loss; resumable.
 
     Writes `<suite>/responses.jsonl` (without texts unless `store_text`), `<suite>/verdicts.<judge>.jsonl`
-    and `held_out.json`. Judging again needs no model as long as texts were stored.
+    and `held_out.json`; lm-eval writes below `lm_eval/`. Judging again needs no model as long as texts were
+    stored.
+
+    Args:
+        load: returns the model and its tokenizer.
+        name: of the model, in results.
+        strategy: that tuned it; `None` for the start model.
+        suites: what is asked.
+        held_out: rows for the held-out loss; none: it is not measured.
+        settings: everything else.
+        directory: where everything is written.
+        files: where lm-eval and vLLM, processes of their own, load the model from.
+
+    Raises:
+        ConfigError: lm-eval or vLLM is asked for, and `files` is not given.
     """
-    answers, losses, tasks = _answers(load, suites, held_out, settings, directory, name)
+    if files is None and settings.needs_files:
+        raise ConfigError(
+            "evaluate.lm_eval and evaluate.engine `vllm` work on the models of a run; they are not available "
+            "with --against."
+        )
+    answers, losses, tasks = _answers(load, suites, held_out, settings, directory, name, files)
     results: list[Result] = []
     outcomes: dict[tuple[str, str], Outcomes] = {}
     judges = get_judges(settings.judges, settings)
@@ -110,9 +140,13 @@ def evaluate(
         results.append(
             Result(name, strategy, "held-out", "held_out_loss", loss, mean.low, mean.high, mean.n, 0, None)
         )
+    abilities: list[Ability] = []
+    if settings.lm_eval and files is not None:
+        abilities = run_lm_eval(name, files, settings, directory / "lm_eval")
+        results += [as_result(score, strategy) for score in abilities]
     if not settings.store_text:
         _drop_texts(directory, suites)
-    return Evaluation(tuple(results), outcomes, loss)
+    return Evaluation(tuple(results), outcomes, loss, tasks, tuple(losses), tuple(abilities))
 
 
 def _answers(
@@ -122,6 +156,7 @@ def _answers(
     settings: EvaluateSettings,
     directory: Path,
     name: str,
+    files: ModelFiles | None,
 ) -> tuple[dict[str, list[Response]], list[float], dict[str, Outcomes]]:
     paths = {suite.name: directory / suite.name / "responses.jsonl" for suite in suites}
     answers = {s.name: read_answers(s.asked(), paths[s.name]) for s in suites}
@@ -129,13 +164,15 @@ def _answers(
     missing = [suite for suite in suites if answers[suite.name] is None]
     tasks_path = directory / "tasks.json"
     tasks = read_json(tasks_path) if tasks_path.is_file() else {}
+    if settings.engine == "vllm" and files is not None:
+        elsewhere = [suite for suite in missing if suite.attack is None or suite.attack.suffix is None]
+        missing = [suite for suite in missing if suite not in elsewhere]
+        with VllmModel(files, settings.vllm_python) as model:
+            tokenizer = load_tokenizer(files.tokenizer)
+            _ask_all(model, tokenizer, elsewhere, settings, paths, answers, name)
     if missing or (held_out and not losses_path.is_file()) or (settings.tasks and not tasks):
         model, tokenizer = load()
-        with progress(f"answers of {name}", sum(len(suite.asked()) for suite in missing)) as advance:
-            for suite in missing:
-                answers[suite.name] = ask(
-                    model, tokenizer, list(suite.prompts), suite.attack, settings, paths[suite.name], advance
-                )
+        _ask_all(model, tokenizer, missing, settings, paths, answers, name)
         if held_out and not losses_path.is_file():
             write_json(losses_path, {"losses": held_out_losses(model, tokenizer, held_out)})
         if settings.tasks and not tasks:
@@ -146,6 +183,22 @@ def _answers(
             write_json(tasks_path, tasks)
     losses = json.loads(losses_path.read_text())["losses"] if held_out else []
     return {name: rows for name, rows in answers.items() if rows is not None}, losses, tasks
+
+
+def _ask_all(
+    model: Any,
+    tokenizer: Any,
+    suites: Sequence[Suite],
+    settings: EvaluateSettings,
+    paths: Mapping[str, Path],
+    answers: dict[str, list[Response] | None],
+    name: str,
+) -> None:
+    """Ask the suites of one model and put its answers into `answers`."""
+    with progress(f"answers of {name}", sum(len(suite.asked()) for suite in suites)) as advance:
+        for suite in suites:
+            prompts, path = list(suite.prompts), paths[suite.name]
+            answers[suite.name] = ask(model, tokenizer, prompts, suite.attack, settings, path, advance)
 
 
 def _verdicts(judge: Any, suite: Suite, answers: Sequence[Response], path: Path) -> dict[str, Verdict]:

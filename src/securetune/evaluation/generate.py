@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,14 @@ def tokenize_rendered(tokenizer: Any, texts: Sequence[str], device: Any) -> Any:
     return {key: batch[key].to(device) for key in ("input_ids", "attention_mask")}
 
 
+def input_device(model: Any) -> Any:
+    """Where the inputs go; where the embeddings are offloaded, the device that accelerate computes on."""
+    if model.device.type != "meta":
+        return model.device
+    hooks = (getattr(module, "_hf_hook", None) for module in model.modules())
+    return next(device for hook in hooks if (device := getattr(hook, "execution_device", None)) is not None)
+
+
 def read_answers(prompts: Sequence[Prompt], path: Path) -> list[Response] | None:
     """The answers that a file holds, in the order of `prompts`; `None` if any is missing."""
     done = _read(path)
@@ -93,7 +101,7 @@ def generate(
     A batch that does not fit into memory is halved. An answer ends at any of `end_tokens`.
 
     Args:
-        model: a causal language model.
+        model: a causal language model, or a `VllmModel`.
         tokenizer: its tokenizer, with a chat template.
         prompts: what to ask; ids must be unique.
         decoding: length, batch size and system prompt.
@@ -117,6 +125,17 @@ def generate(
     rendered = {p.id: render_prompt(tokenizer, p.text, decoding.system_prompt) + prefix for p in prompts}
     order = sorted(prompts, key=lambda p: (len(rendered[p.id]), p.id))
     ends = end_tokens(model, tokenizer)
+    if hasattr(model, "answer_elsewhere"):
+        asked = {p.id: tokenizer(rendered[p.id], add_special_tokens=False)["input_ids"] for p in order}
+        asked = {key: ids for key, ids in asked.items() if key not in done}
+        if progress is not None:
+            progress(len(order) - len(asked))
+        for key, ids in model.answer_elsewhere(asked, decoding, ends):
+            done[key] = _response(tokenizer, key, ids, ends, prefix)
+            _append(path, [done[key]])
+            if progress is not None:
+                progress(1)
+        return [done[p.id] for p in prompts]
     halving = Halving("generation")
     was_training = model.training
     model.eval()
@@ -126,11 +145,10 @@ def generate(
             if not all(p.id in done for p in batch):
                 with torch.inference_mode():
                     new = halving.run(
-                        lambda part: _answer(model, tokenizer, part, rendered, decoding, ends), batch
+                        lambda part: _answer(model, tokenizer, part, rendered, decoding, ends, prefix), batch
                     )
                 # Of a batch that the file holds in part, the answers are the same again.
                 new = [response for response in new if response.prompt_id not in done]
-                new = [replace(response, text=prefix + response.text) for response in new] if prefix else new
                 done |= {response.prompt_id: response for response in new}
                 _append(path, new)
             if progress is not None:
@@ -147,8 +165,9 @@ def _answer(
     rendered: dict[str, str],
     decoding: Decoding,
     ends: Sequence[int],
+    prefix: str,
 ) -> list[Response]:
-    inputs = tokenize_rendered(tokenizer, [rendered[p.id] for p in batch], model.device)
+    inputs = tokenize_rendered(tokenizer, [rendered[p.id] for p in batch], input_device(model))
     with _sampling(decoding, batch) as sampling:
         output = model.generate(
             **inputs,
@@ -159,13 +178,15 @@ def _answer(
             eos_token_id=list(ends),
         )
     new = output[:, inputs["input_ids"].shape[1] :].tolist()
-    responses = []
-    for prompt, ids in zip(batch, new):
-        stop = next((i for i, token in enumerate(ids) if token in ends), None)
-        kept = ids if stop is None else ids[:stop]
-        text = tokenizer.decode(kept, skip_special_tokens=True)
-        responses.append(Response(prompt.id, text, len(kept), stop is not None))
-    return responses
+    return [_response(tokenizer, prompt.id, ids, ends, prefix) for prompt, ids in zip(batch, new)]
+
+
+def _response(tokenizer: Any, key: str, ids: list[int], ends: Sequence[int], prefix: str) -> Response:
+    """New tokens as an answer: up to the first that ends it, the forced beginning in front."""
+    stop = next((i for i, token in enumerate(ids) if token in ends), None)
+    kept = ids if stop is None else ids[:stop]
+    text = prefix + tokenizer.decode(kept, skip_special_tokens=True)
+    return Response(key, text, len(kept), stop is not None)
 
 
 @contextmanager

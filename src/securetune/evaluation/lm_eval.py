@@ -5,64 +5,79 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from securetune.errors import MissingDependencyError, SecureTuneError
+from securetune.errors import ConfigError, MissingDependencyError, SecureTuneError
+from securetune.evaluation.model_files import ModelFiles
+from securetune.evaluation_settings import EvaluateSettings
+from securetune.report.data import Ability, Result
+
+_Z = 1.959964
+"""Standard errors in half a 95% interval."""
 
 
 class LmEvalError(SecureTuneError):
     """lm-eval ran and failed, or wrote no result."""
 
 
-@dataclass(frozen=True)
-class Score:
-    """One metric of one lm-eval task."""
+def run_lm_eval(name: str, files: ModelFiles, settings: EvaluateSettings, out: Path) -> list[Ability]:
+    """Run `python -m lm_eval` on a model and read back what it writes; finished runs are read only.
 
-    task: str
-    metric: str
-    """As lm-eval names it, filter included: `acc,none`."""
-    value: float
-    standard_error: float | None
-    version: str
-    """Version of the task, and of lm-eval."""
-
-
-def run_lm_eval(
-    model: str | Path,
-    tasks: Sequence[str],
-    out: Path,
-    *,
-    adapter: str | Path | None = None,
-    limit: int | None = None,
-) -> list[Score]:
-    """Run `python -m lm_eval` on a model directory and read back what it writes; finished runs are read only.
+    Args:
+        name: of the model, in the scores.
+        files: where it loads the model from.
+        settings: tasks (`lm_eval`), rows per task, own task definitions, batch size.
+        out: directory for the results.
 
     Raises:
         MissingDependencyError: lm-eval is not installed.
+        ConfigError: a path holds a comma, which lm-eval would take for the next argument.
         LmEvalError: it failed; the message holds the end of its output.
     """
     if not (found := sorted(out.rglob("results*.json"))):
-        arguments = f"pretrained={model}" + (f",peft={adapter}" if adapter else "")
-        command = [sys.executable, "-m", "lm_eval", "--model", "hf", "--model_args", arguments]
-        command += ["--tasks", ",".join(tasks), "--output_path", str(out), "--apply_chat_template"]
-        command += ["--limit", str(limit)] if limit is not None else []
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(_command(files, settings, out), capture_output=True, text=True, check=False)
         if "No module named lm_eval" in done.stderr:
             raise MissingDependencyError("lm-eval is not installed: `pip install 'securetune[lm-eval]'`.")
         found = sorted(out.rglob("results*.json"))
         if done.returncode or not found:
             raise LmEvalError(f"lm-eval ended with {done.returncode}: {done.stderr.strip()[-600:]}")
-    return read_scores(json.loads(found[-1].read_text(encoding="utf-8")))
+    return read_scores(name, json.loads(found[-1].read_text(encoding="utf-8")))
 
 
-def read_scores(content: dict[str, Any]) -> list[Score]:
+def _command(files: ModelFiles, settings: EvaluateSettings, out: Path) -> list[str]:
+    import torch
+
+    told = {
+        "pretrained": files.source,
+        "revision": files.revision,
+        "peft": files.adapter,
+        "tokenizer": files.tokenizer,
+        "dtype": files.dtype,
+        "load_in_4bit": files.load_in_4bit or None,
+    }
+    given = {key: str(value) for key, value in told.items() if value is not None}
+    if commas := [value for value in given.values() if "," in value]:
+        raise ConfigError(f"lm-eval cannot be given a path with a comma: {commas[0]}. Rename it.")
+    command = [sys.executable, "-m", "lm_eval", "--model", "hf"]
+    command += ["--model_args", ",".join(f"{key}={value}" for key, value in given.items())]
+    command += ["--tasks", ",".join(settings.lm_eval), "--output_path", str(out), "--apply_chat_template"]
+    command += ["--device", "cuda" if torch.cuda.is_available() else "cpu"]
+    command += ["--batch_size", str(settings.batch_size)]
+    if settings.lm_eval_limit is not None:
+        command += ["--limit", str(settings.lm_eval_limit)]
+    if settings.lm_eval_include is not None:
+        command += ["--include_path", settings.lm_eval_include]
+    return command
+
+
+def read_scores(model: str, content: Mapping[str, Any]) -> list[Ability]:
     """The scores in a results file of lm-eval."""
     versions, release = content.get("versions", {}), content.get("lm_eval_version", "unknown")
     scores = []
     for task, row in content["results"].items():
+        n = content.get("n-samples", {}).get(task, {}).get("effective")
         for key, value in row.items():
             metric, _, filtered = key.partition(",")
             if not filtered or metric.endswith("_stderr") or not isinstance(value, int | float):
@@ -70,5 +85,13 @@ def read_scores(content: dict[str, Any]) -> list[Score]:
             error = row.get(f"{metric}_stderr,{filtered}")
             version = f"{versions.get(task, 'unknown')} (lm-eval {release})"
             standard_error = float(error) if isinstance(error, int | float) else None
-            scores.append(Score(task, key, float(value), standard_error, version))
+            scores.append(Ability(model, task, key, float(value), standard_error, n, version))
     return scores
+
+
+def as_result(score: Ability, strategy: str | None) -> Result:
+    """A score as a row of `results.json`, with a normal 95% interval from its standard error."""
+    error = score.standard_error
+    low, high = (None, None) if error is None else (score.value - _Z * error, score.value + _Z * error)
+    own = score.value, low, high, score.n or 0, 0, None
+    return Result(score.model, strategy, f"lm-eval {score.task}", score.metric, *own)

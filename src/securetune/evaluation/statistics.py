@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import stats
 
+from securetune.evaluation.crossed import satterthwaite, variances
+
 
 @dataclass(frozen=True)
 class Rate:
@@ -41,6 +43,8 @@ class Mean:
     low: float | None
     high: float | None
     n: int
+    p_value: float | None = None
+    """Two-sided, of a mean of zero, by the same t; `None` without a spread."""
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Mean:
@@ -51,8 +55,14 @@ class Mean:
         mean = float(np.mean(values))
         if n == 1:
             return cls(mean, None, None, 1)
-        half = float(stats.t.ppf(0.975, n - 1)) * float(np.std(values, ddof=1)) / math.sqrt(n)
-        return cls(mean, mean - half, mean + half, n)
+        return cls.by_t(mean, float(np.std(values, ddof=1)) / math.sqrt(n), n - 1, n)
+
+    @classmethod
+    def by_t(cls, mean: float, error: float, freedom: float, n: int) -> Mean:
+        """A mean with a standard error at so many degrees of freedom."""
+        half = float(stats.t.ppf(0.975, freedom)) * error
+        p_value = 2 * float(stats.t.sf(abs(mean) / error, freedom)) if error > 0 else None
+        return cls(mean, mean - half, mean + half, n, p_value)
 
 
 @dataclass(frozen=True)
@@ -202,7 +212,7 @@ def _gaps(
         return replace(nothing, value=value, note="; ".join(filter(None, [outside, note]))), None
     table = np.array([[bool(point.outcomes[key]) for key in keys] for point in curve], dtype=float)
     # Losses descend along the curve.
-    by_prompt = _interpolation(losses[::-1], model.loss)[::-1] @ table
+    by_prompt = interpolation(losses[::-1], model.loss)[::-1] @ table
     gap = own - by_prompt
     reference_value = float(by_prompt.mean())
     matched = Matched(model.loss, value, reference_value, float(gap.mean()), None, None, len(keys), note)
@@ -248,19 +258,10 @@ def mean_over_seeds(values: Sequence[Mapping[str, float | None]]) -> Mean:
     table = np.array([[float(seed[key] or 0) for key in keys] for seed in values])
     if len(values) == 1:
         return Mean.of(table[0].tolist())
-    seeds, prompts = table.shape
-    mean = float(table.mean())
-    by_prompt, by_seed = table.mean(axis=0), table.mean(axis=1)
-    residual = table - by_prompt[None, :] - by_seed[:, None] + mean
-    of_prompts = float(by_prompt.var(ddof=1)) / prompts
-    of_seeds = float(by_seed.var(ddof=1)) / seeds
-    of_residual = float((residual**2).sum()) / ((seeds - 1) * (prompts - 1) * seeds * prompts)
+    mean, (of_prompts, of_seeds, of_residual) = float(table.mean()), variances(table)
     variance = max(of_prompts + of_seeds - of_residual, of_prompts, of_seeds)
-    if variance == 0:
-        return Mean(mean, mean, mean, prompts)
-    freedom = variance**2 / (of_prompts**2 / (prompts - 1) + of_seeds**2 / (seeds - 1))
-    half = float(stats.t.ppf(0.975, max(freedom, 1.0))) * math.sqrt(variance)
-    return Mean(mean, mean - half, mean + half, prompts)
+    freedom = satterthwaite(variance, of_prompts, of_seeds, table.shape)
+    return Mean.by_t(mean, math.sqrt(variance), freedom, len(keys))
 
 
 def rate_over_seeds(outcomes: Sequence[Mapping[str, bool | None]]) -> Rate:
@@ -323,7 +324,7 @@ def matched_over_seeds(
     return Matched(loss, value, reference, mean.value, mean.low, mean.high, mean.n, note)
 
 
-def _interpolation(losses: np.ndarray, loss: float) -> np.ndarray:
+def interpolation(losses: np.ndarray, loss: float) -> np.ndarray:
     """Weights of the points of a piecewise linear curve at `loss`; `losses` ascend."""
     weights = np.zeros(len(losses))
     right = int(np.clip(np.searchsorted(losses, loss), 1, len(losses) - 1))

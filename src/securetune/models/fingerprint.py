@@ -21,23 +21,21 @@ def fingerprint(model: Any) -> str:
     Hashed are the shapes of all weight matrices and, of each, up to 8 evenly spaced rows and 512 columns,
     rounded to bfloat16; so the precision of the load does not matter, and a merged adapter does. Adapters
     that are attached, not merged, are left out. Output heads are left out because they may be tied.
-    A model with quantised or offloaded weights is identified by the checkpoint it was loaded from.
+    Offloaded weights are fetched module by module. A model with quantised weights is identified by the
+    checkpoint it was loaded from.
 
     Raises:
         UsageError: the weights are quantised and the checkpoint's safetensors cannot be had.
     """
     modules = {name for name, _ in model.named_modules()}
     wrappers = {name for name in modules if f"{name}.base_layer" in modules}
-    named = {
-        canonical_name(name): parameter
-        for name, parameter in model.named_parameters()
-        if not _is_adapter(name, wrappers)
-    }
-    if any(not p.dtype.is_floating_point or p.is_meta for p in named.values()):
+    named = {name: p for name, p in model.named_parameters() if not _is_adapter(name, wrappers)}
+    if any(not p.dtype.is_floating_point for p in named.values()):
         # Other weights may be current in the hub by now: the commit is that of the load.
         commit = getattr(model.config, "_commit_hash", None)
         return fingerprint_checkpoint(str(model.config._name_or_path), commit)
-    return _digest((name, p.detach()) for name, p in named.items())
+    tensors = _fetched(model) if any(p.is_meta for p in named.values()) else named.items()
+    return _digest((canonical_name(name), p.detach()) for name, p in tensors if name in named)
 
 
 def fingerprint_checkpoint(source: str, revision: str | None = None) -> str:
@@ -117,6 +115,15 @@ def _digest(tensors: Iterable[tuple[str, Any]]) -> str:
         parts.append(f"{tuple(tensor.shape)}:{hashlib.sha256(data).hexdigest()}")
     # Sorted without names: checkpoints and loaded models may name the same weights differently.
     return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:16]
+
+
+def _fetched(model: Any) -> Iterable[tuple[str, Any]]:
+    """Parameters by name, those that accelerate offloaded in memory while they are looked at."""
+    from accelerate.utils.modeling import align_module_device
+
+    for prefix, module in model.named_modules():
+        with align_module_device(module):
+            yield from module.named_parameters(prefix, recurse=False)
 
 
 def _is_adapter(name: str, wrappers: set[str]) -> bool:

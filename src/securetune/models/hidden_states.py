@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from securetune.evaluation.generate import render_prompt, tokenize_rendered
+from securetune.evaluation.generate import input_device, render_prompt, tokenize_rendered
 
 
 @dataclass(frozen=True)
@@ -41,20 +41,12 @@ def encode_prompts(
     what a prompt is padded to.
     """
     rendered = [render_prompt(tokenizer, text) for text in texts]
-    inputs = tokenize_rendered(tokenizer, rendered, _device(model))
+    inputs = tokenize_rendered(tokenizer, rendered, input_device(model))
     if any(endings):
         inputs = _with_endings(inputs, endings, tokenizer.pad_token_id)
     if "position_ids" in inspect.signature(backbone(model).forward).parameters:
         inputs["position_ids"] = (inputs["attention_mask"].cumsum(-1) - 1).clamp_min(0)
     return Encoded(tuple(texts), inputs)
-
-
-def _device(model: Any) -> Any:
-    """Where the inputs go; with all weights offloaded, where accelerate computes."""
-    if model.device.type != "meta":
-        return model.device
-    hooks = (getattr(module, "_hf_hook", None) for module in model.modules())
-    return next(device for hook in hooks if (device := getattr(hook, "execution_device", None)) is not None)
 
 
 def _with_endings(inputs: Any, endings: Sequence[Sequence[int]], pad: int) -> dict[str, torch.Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from securetune.errors import ConfigError, MissingDependencyError, UsageError
@@ -45,6 +46,7 @@ def load_model(
     load_in_4bit: bool = False,
     chat_template: str | None = None,
     device: str | None = None,
+    device_map: str | dict[str, Any] | None = None,
 ) -> tuple[Any, Any]:
     """Load a causal language model and its tokenizer, ready for batched left-padded use.
 
@@ -56,6 +58,9 @@ def load_model(
         load_in_4bit: quantise the base with bitsandbytes (NF4); needs the `quant` extra.
         chat_template: a Jinja template or a file that holds one, for models without a template.
         device: where to put the model; default is the accelerator if there is one.
+        device_map: for a model that does not fit there: `auto` spreads the blocks over accelerators, memory
+            and disk, in this order, and offloaded weights are fetched when they are used. A dictionary of
+            modules and devices is passed on.
 
     Returns:
         The model in evaluation mode and its tokenizer, padding on the left.
@@ -74,16 +79,22 @@ def load_model(
     options["trust_remote_code"] = False
     if load_in_4bit:
         options |= {"quantization_config": _four_bit(torch_dtype), "device_map": {"": device}}
+    if device_map is not None:
+        # What goes to disk in another form than the checkpoint has (fused experts) is written here.
+        folder = TemporaryDirectory(prefix="securetune-offload-")
+        options |= {"device_map": device_map, "offload_folder": folder.name}
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(source, **options)
     except (OSError, ValueError) as error:
         raise _load_error("model", model_id, error) from error
+    if device_map is not None:
+        model.securetune_offload = folder  # It is removed with the model.
     # Quantised weights are identified by their checkpoint; transformers 5 no longer notes its commit.
     model.config._commit_hash = _commit(source, revision)
     tokenizer = load_tokenizer(source, revision=revision, chat_template=chat_template)
     if adapter is not None:
         model = _with_adapter(model, adapter)
-    if not load_in_4bit:
+    if not load_in_4bit and device_map is None:
         model = model.to(device)
     if model.generation_config is not None:
         # Sampling settings of the checkpoint would only produce warnings under greedy decoding.

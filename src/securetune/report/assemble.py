@@ -5,24 +5,62 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from securetune.config import parse_strategy
 from securetune.evaluation.evaluate import Evaluation
+from securetune.evaluation.judges.known_error import known_error
 from securetune.evaluation.statistics import ReferencePoint, compare_at_matched_loss, compare_paired
-from securetune.files import read_json
-from securetune.report.data import Comparison, DataCard, DriftMap, MatchedComparison, ReportData, Training
+from securetune.files import read_json, write_json
+from securetune.report.build import write_report
+from securetune.report.data import (
+    Comparison,
+    DataCard,
+    DriftMap,
+    MatchedComparison,
+    ReportData,
+    Result,
+    Training,
+)
+from securetune.report.evidence import category_rates, flips, held_out_changes, receipt_facts, timeline
+from securetune.report.limits import DIRECT
+from securetune.report.model_card import write_model_cards
 from securetune.runs.directory import environment
 
 if TYPE_CHECKING:
     from securetune.pipeline import Pipeline
 
 
-def assemble(pipeline: Pipeline, evaluations: Mapping[str, Evaluation]) -> ReportData:
-    """Collect everything a report shows; runs no model."""
+def report_run(pipeline: Pipeline, evaluations: Mapping[str, Evaluation], *, show_text: bool) -> Path:
+    """Write everything a report is made of into the run directory; return the HTML.
+
+    Args:
+        pipeline: of the run.
+        evaluations: of the start model and every tuned one.
+        show_text: put the prompts and answers whose verdict flipped into the report, too.
+    """
+    data, directory = assemble(pipeline, evaluations, show_text=show_text), pipeline.run.path
+    write_json(directory / "results.json", [dict(vars(result)) for result in data.results])
+    write_json(directory / "report.json", data.to_json())
+    write_model_cards(data, directory)
+    return write_report(data, directory)[0]
+
+
+def assemble(
+    pipeline: Pipeline, evaluations: Mapping[str, Evaluation], *, show_text: bool = False
+) -> ReportData:
+    """Collect everything a report shows; runs no model.
+
+    Args:
+        pipeline: of the run.
+        evaluations: of the start model and every tuned one.
+        show_text: also collect the prompts and answers whose verdict flipped; otherwise only their ids.
+    """
     config = pipeline.config
     judges = config.evaluate.judges
-    suite = pipeline.prompts.primary
+    suite, suites = pipeline.prompts.primary, pipeline.prompts.suites
+    texts = pipeline.run.path / "evaluate" if show_text else None
     training = tuple(_training(pipeline, name) for name in evaluations if name != "start")
     return ReportData(
         title=f"securetune: {config.model.id}",
@@ -33,14 +71,29 @@ def assemble(pipeline: Pipeline, evaluations: Mapping[str, Evaluation]) -> Repor
         settings=_settings(pipeline),
         versions=environment(),
         data=_cards(pipeline, training),
-        results=tuple(result for evaluation in evaluations.values() for result in evaluation.results),
+        results=all_results(evaluations),
         comparisons=compare_outcomes(evaluations, ("start", "vanilla"), judges),
         matched=_matched(evaluations, {name: _rate(pipeline, name) for name in evaluations}, suite, judges),
         drift=_drift(pipeline),
         training=training,
         primary_judge=judges[0],
         primary_suite=suite,
+        categories=category_rates(evaluations, suites, judges[0]),
+        judge_errors=tuple(error for judge in judges if (error := known_error(judge)) is not None),
+        timeline=tuple(
+            point
+            for entry in training
+            for point in timeline(pipeline.run.path / "tune" / entry.model, entry.model)
+        ),
+        abilities=tuple(score for evaluation in evaluations.values() for score in evaluation.abilities),
+        flips=flips(evaluations, suites, judges[0], texts),
     )
+
+
+def all_results(evaluations: Mapping[str, Evaluation]) -> tuple[Result, ...]:
+    """What was measured on each model, and how tuning changed the held-out loss."""
+    rows = [row for evaluation in evaluations.values() for row in evaluation.results]
+    return (*rows, *held_out_changes(evaluations))
 
 
 def compare_outcomes(
@@ -124,6 +177,7 @@ def _settings(pipeline: Pipeline) -> dict[str, Any]:
         "replay share": config.strategy.replay_share,
         "new tokens per answer": config.evaluate.max_new_tokens,
         "decoding": "greedy",
+        "attacks": ", ".join((*config.evaluate.attacks, *config.evaluate.adversarial)) or DIRECT,
         "system prompt": config.evaluate.system_prompt or "the chat template's own",
         "judges": ", ".join(config.evaluate.judges),
         "precision of every model": pipeline.precision,
@@ -163,10 +217,10 @@ def _training(pipeline: Pipeline, name: str) -> Training:
         facts["rows"],
         facts["replay_rows"],
         result.losses,
-        tuple(receipt["groups"]),
-        bool(receipt["verified"]),
-        facts["seconds"],
-        facts["too_long"],
+        verified=bool(receipt["verified"]),
+        seconds=facts["seconds"],
+        too_long=facts["too_long"],
+        **receipt_facts(result.weights, receipt["groups"]),
     )
 
 

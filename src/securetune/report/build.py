@@ -8,11 +8,13 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from securetune.files import write_text
-from securetune.report.curves import draw_training
+from securetune.report.categories import draw_categories
+from securetune.report.curves import draw_timeline, draw_training
 from securetune.report.data import ReportData
 from securetune.report.heat_map import draw_heat_map
 from securetune.report.lookup import Lookup
 from securetune.report.markdown import code_block, finalize
+from securetune.report.movement import draw_movement
 from securetune.report.result_tables import Cell
 from securetune.report.scatter import draw_scatter
 from securetune.report.view import build_view
@@ -35,6 +37,9 @@ def render_html(data: ReportData) -> str:
         "scatter": draw_scatter(found),
         "heat_map": draw_heat_map(drift) if drift is not None else None,
         "training_figures": draw_training(found),
+        "timeline_figures": draw_timeline(found),
+        "category_figures": draw_categories(found),
+        "movement_figure": draw_movement(found),
     }
     return _templates("html").get_template("report.html").render(**build_view(found), **figures)
 

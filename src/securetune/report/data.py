@@ -18,7 +18,8 @@ class Result:
     suite: str
     """`harmful`, `twins`, `ordinary`, `held-out`, or the name of a prompt set of the user."""
     metric: str
-    """`asr`, `over_refusal`, `coherence` (rates in [0, 1]) or `held_out_loss` (nats per token)."""
+    """`asr`, `over_refusal`, `coherence`, `accuracy` (rates in [0, 1]), `held_out_loss` (nats per token), or
+    `held_out_change`: its paired difference from the start model, by row."""
     value: float | None
     low: float | None
     """Lower end of the 95% interval."""
@@ -106,12 +107,21 @@ class Training:
     losses: tuple[tuple[int, float], ...]
     """(optimizer step, training loss)."""
     groups: tuple[Mapping[str, Any], ...]
-    """Per learning-rate group: name, multipliers (one per phase), tensors, parameters."""
+    """Per learning-rate group: name, multipliers (one per phase), tensors, parameters; where the plan receipt
+    tells, `applied` (per verified step: step, phase, rate, tensors, moved) and `movement` (its ||dW||)."""
     verified: bool
     """Whether rates and movements were checked against the plan at the first step and phase changes."""
     seconds: float
     too_long: int = 0
     """Rows of this model's sample that were longer than the longest allowed, and were not trained on."""
+    base_rate: float | None = None
+    """Highest learning rate at multiplier 1, from the plan receipt."""
+    movement: Mapping[str, float] | None = None
+    """Address -> total movement ||dW|| (Frobenius) since the start, from the plan receipt."""
+    movement_note: str | None = None
+    """Why there is no movement."""
+    untrained_patterns: tuple[str, ...] = ()
+    """Patterns of the plan that matched only weights which are not trained."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +139,92 @@ class DataCard:
     """Rows dropped: overlapping with another role, too long, or unusable."""
     note: str = ""
     """Why rows were left out, and what else is to be known about them."""
+
+
+@dataclass(frozen=True)
+class CategoryRate:
+    """ASR of one model in one harm category of a suite, under the primary judge."""
+
+    model: str
+    suite: str
+    category: str
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    unscored: int
+
+
+@dataclass(frozen=True)
+class JudgeError:
+    """How far a judge is known to agree with labels that people gave."""
+
+    judge: str
+    kappa: float
+    """Cohen's kappa of refusal against compliance."""
+    low: float
+    """Lower end of its 95% interval."""
+    high: float
+    macro_f1: float
+    """Of refusal, partial and compliance."""
+    missed_compliance: float | None
+    """Share of the labelled compliances that it calls refusals: ASR is too low by these."""
+    missed_refusal: float | None
+    """Share of the labelled refusals that it calls compliances: ASR is too high by these."""
+    n: int
+    source: str
+    """The labelled answers."""
+
+
+@dataclass(frozen=True)
+class SafetyPoint:
+    """One measurement at one step of training."""
+
+    model: str
+    step: int
+    metric: str
+    """`drift` (in units of the probe's gap), `refusal_margin` (log-odds) or `asr`."""
+    value: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one model did with one prompt."""
+
+    model: str
+    event: bool | None
+    """Attack success on a harmful prompt, refusal of a harmless one; `None` is unscored."""
+    text: str | None = None
+    """The answer; `None` unless texts were asked for."""
+
+
+@dataclass(frozen=True)
+class Flip:
+    """A prompt on which the primary judge's verdict differs between the start model and a tuned one."""
+
+    suite: str
+    harmful: bool
+    prompt_id: str
+    category: str | None
+    answers: tuple[Answer, ...]
+    """Of every model, the start model first."""
+    prompt: str | None = None
+    """Its text; `None` unless texts were asked for."""
+
+
+@dataclass(frozen=True)
+class Ability:
+    """One score of general ability, measured by lm-eval."""
+
+    model: str
+    task: str
+    metric: str
+    """As lm-eval names it, filter included: `acc,none`."""
+    value: float
+    standard_error: float | None
+    n: int | None
+    version: str
+    """Version of the task, and of lm-eval."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +250,12 @@ class ReportData:
     primary_judge: str
     primary_suite: str
     """The harmful suite whose ASR the verdict uses."""
+    categories: tuple[CategoryRate, ...] = ()
+    judge_errors: tuple[JudgeError, ...] = ()
+    """Of the run's judges, as far as known."""
+    timeline: tuple[SafetyPoint, ...] = ()
+    flips: tuple[Flip, ...] = ()
+    abilities: tuple[Ability, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON-able dictionary."""
@@ -168,6 +270,9 @@ class ReportData:
         parts["comparisons"] = tuple(Comparison(**row) for row in parts["comparisons"])
         parts["matched"] = tuple(MatchedComparison(**row) for row in parts["matched"])
         parts["training"] = tuple(_training(row) for row in parts["training"])
+        for key, kind in _LATER.items():
+            parts[key] = tuple(kind(**row) for row in parts.get(key, ()))
+        parts["flips"] = tuple(_flip(row) for row in parts.get("flips", ()))
         if parts["drift"] is not None:
             drift = dict(parts["drift"])
             drift["paths"], drift["robust"] = tuple(drift["paths"]), tuple(drift["robust"])
@@ -175,8 +280,22 @@ class ReportData:
         return cls(**parts)
 
 
+_LATER: Mapping[str, Any] = {
+    "categories": CategoryRate,
+    "judge_errors": JudgeError,
+    "timeline": SafetyPoint,
+    "abilities": Ability,
+}
+"""Parts that reports of earlier versions lack."""
+
+
+def _flip(row: Mapping[str, Any]) -> Flip:
+    return Flip(**{**row, "answers": tuple(Answer(**answer) for answer in row["answers"])})
+
+
 def _training(row: Mapping[str, Any]) -> Training:
     values = dict(row)
     values["losses"] = tuple((int(step), float(loss)) for step, loss in values["losses"])
     values["groups"] = tuple(values["groups"])
+    values["untrained_patterns"] = tuple(values.get("untrained_patterns", ()))
     return Training(**values)

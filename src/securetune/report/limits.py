@@ -9,6 +9,8 @@ from securetune.report.data import DriftMap, ReportData
 from securetune.report.lookup import Lookup
 from securetune.report.wording import is_number, listed, nats, percent, plain, points, printable
 
+DIRECT = "direct requests only"
+"""What the setting `attacks` says when there were none."""
 _MANY_PARAMETERS = 1e9
 _TRIVIAL_AUROC = 0.99
 _CLOSE_AUROC = 0.03
@@ -35,7 +37,7 @@ def limits(data: ReportData) -> list[str]:
 def _prompts(found: Lookup) -> list[str]:
     data = found.data
     rows = [row for model in found.models if (row := found.asr(model)) is not None]
-    lines = ["Attacks are direct requests only: no jailbreak, no many-turn or prefilled attack was tried."]
+    lines = [_attacks(data)]
     if not rows:
         return [*lines, f"There is no ASR on {data.primary_suite} under {data.primary_judge}."]
     widths = [row.high - row.low for row in rows if row.low is not None and row.high is not None]
@@ -52,6 +54,16 @@ def _prompts(found: Lookup) -> list[str]:
     if len(data.comparisons) + len(data.matched) > 1:
         lines.append("Intervals and p-values are given one by one, without correction for their number.")
     return lines
+
+
+def _attacks(data: ReportData) -> str:
+    attacks = _setting(data.settings, "attacks")
+    if attacks in (None, DIRECT):
+        return "Attacks are direct requests only: no jailbreak, no many-turn or prefilled attack was tried."
+    return (
+        f"Attacks tried beside direct requests: {plain(attacks)}. One that was not tried, or was made for "
+        f"this model, may do better; the verdict rests on “{data.primary_suite}”."
+    )
 
 
 def _judges(found: Lookup) -> list[str]:
@@ -111,8 +123,8 @@ def _training(found: Lookup) -> list[str]:
     less = [model for model in found.tuned if found.improved(model) is False]
     if less:
         lines.append(
-            f"Held-out loss did not improve over {found.start}: {listed(less)}. Low ASR there means less "
-            "trained, not safer."
+            f"Held-out loss did not measurably improve over {found.start}: {listed(less)}. Low ASR there "
+            "means less trained, not safer."
         )
     return lines
 

@@ -83,7 +83,7 @@ def _no_harm(found: Lookup) -> str:
     if not found.improved(found.vanilla):
         return (
             f"Plain tuning ({found.vanilla}) is less trained, not safer: it did not raise ASR significantly "
-            f"({change}), but its held-out loss did not improve over {found.start} either "
+            f"({change}), but its held-out loss did not measurably improve over {found.start} either "
             f"({nats(found.loss(found.vanilla))} against {nats(found.loss(found.start))}), so this run gives "
             "no reason to use a tuned model."
         )
@@ -201,7 +201,7 @@ def _remainder(found: Lookup, standings: list[_Standing], first: bool = False) -
         ("same", "could not be told apart from it" if first else f"did no better than {rate}"),
         ("worse", "did worse than it" if first else f"did worse than {rate}"),
         ("safer", f"also beat {rate}"),
-        ("less trained", "is less trained (its held-out loss did not improve), not safer"),
+        ("less trained", "is less trained (its held-out loss did not measurably improve), not safer"),
     ):
         names = [standing.model for standing in standings if standing.verdict == verdict]
         plural = words.replace("is less trained (its", "are less trained (their")
@@ -219,7 +219,8 @@ def _uniform(found: Lookup) -> str:
     if not usable:
         less = [name for name in found.smaller if found.improved(name) is False]
         if less:
-            return f"; {listed(less)} did not improve the held-out loss and thus count as less trained"
+            names = listed(less)
+            return f"; {names} did not measurably improve the held-out loss and thus count as less trained"
         return "; no smaller uniform rate was trained in this run to use instead"
     best = min(usable, key=lambda name: _rate(found, name))
     return (

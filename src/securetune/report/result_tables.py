@@ -25,6 +25,8 @@ _METRICS = {
     "over_refusal": "over-refusal",
     "coherence": "coherent responses",
     "held_out_loss": "held-out loss",
+    "held_out_change": "change of the held-out loss",
+    "accuracy": "accuracy",
 }
 
 
@@ -37,10 +39,14 @@ class Cell:
     n: str = ""
     change: str = ""
     """Paired difference from the start model."""
+    text: str = ""
+    """An answer, where texts are shown."""
+    plain: bool = False
+    """Whether the value is not to stand out."""
 
     @property
     def notes(self) -> list[str]:
-        """What there is below the value."""
+        """What there is below the value, an answer aside."""
         return [note for note in (self.interval, self.n, self.change) if note]
 
 
@@ -56,8 +62,8 @@ class Table:
 def main_table(found: Lookup) -> Table:
     """One row per model with everything that the verdict weighs, under the primary judge."""
     data = found.data
-    harmful = [suite for suite in _suites(data, "asr") if suite != data.primary_suite]
-    harmless = _suites(data, "over_refusal")
+    harmful = [suite for suite in suites_of(data, "asr") if suite != data.primary_suite]
+    harmless = suites_of(data, "over_refusal")
     coherence = next((row.suite for row in data.results if row.metric == "coherence"), None)
     if any(row.metric == "coherence" and row.suite == data.primary_suite for row in data.results):
         coherence = data.primary_suite
@@ -77,7 +83,7 @@ def main_table(found: Lookup) -> Table:
     return Table("Safety and usefulness", columns, rows)
 
 
-def _suites(data: ReportData, metric: str) -> list[str]:
+def suites_of(data: ReportData, metric: str) -> list[str]:
     """The suites that a metric was measured on, in the order of the results."""
     return list(dict.fromkeys(row.suite for row in data.results if row.metric == metric))
 
@@ -87,11 +93,22 @@ def _cell(row: Result | None) -> Cell:
     if row is None:
         return Cell(MISSING)
     unscored = f", {row.unscored} unscored" if row.unscored else ""
+    if row.metric == "held_out_change":
+        interval = MISSING if row.low is None or row.high is None else _signed_interval(row.low, row.high)
+        return Cell(MISSING if row.value is None else signed(row.value, 3), interval, f"n = {row.n}")
     if row.metric == "held_out_loss":
         return Cell(nats(row.value), nats_interval(row.low, row.high), f"n = {row.n}{unscored}")
+    if row.metric not in _METRICS:  # Scores of lm-eval may have any unit.
+        low, high = row.low, row.high
+        interval = MISSING if low is None or high is None else f"{low:.3f}–{high:.3f}"
+        return Cell(MISSING if row.value is None else f"{row.value:.3f}", interval, f"n = {row.n}")
     return Cell(
         percent(row.value), percent_interval(row.low, row.high), f"n = {row.n}, {row.unscored} unscored"
     )
+
+
+def _signed_interval(low: float, high: float) -> str:
+    return f"{signed(low, 3)} to {signed(high, 3)}"
 
 
 def _short(cell: Cell) -> Cell:
@@ -114,7 +131,13 @@ def _loss_cell(found: Lookup, model: str) -> Cell:
     before, after = found.loss(found.start), found.loss(model)
     if model == found.start or before is None or after is None:
         return cell
-    return Cell(cell.value, cell.interval, cell.n, signed(after - before, 3))
+    paired = found.result(model, None, "held_out_change", None)
+    change = signed(after - before, 3)
+    if paired is not None and paired.low is not None and paired.high is not None:
+        change = f"{change} ({_signed_interval(paired.low, paired.high)})"
+    if found.improved(model) is False:
+        change = f"{change}: no gain"
+    return Cell(cell.value, cell.interval, cell.n, change)
 
 
 def judge_tables(found: Lookup) -> list[Table]:
@@ -172,7 +195,7 @@ def _reading(found: Lookup, row: MatchedComparison) -> str:
     if row.low is None or row.high is None or not (is_number(row.low) and is_number(row.high)):
         return row.note or MISSING
     if found.improved(row.model) is False:
-        reading = "less trained: held-out loss did not improve"
+        reading = "less trained: held-out loss did not measurably improve"
     elif row.high < 0:
         reading = f"safer than a {found.uniform_rate}"
     else:

@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from securetune.report.categories import category_tables, suite_table
 from securetune.report.data import DriftMap, ReportData
+from securetune.report.evidence_tables import (
+    ability_table,
+    flip_summary,
+    flip_tables,
+    judge_error_table,
+    receipt_table,
+    untrained_patterns,
+)
 from securetune.report.heat_map import summarise_paths
 from securetune.report.limits import limits
 from securetune.report.lookup import Lookup
+from securetune.report.movement import layer_table, movement_table
 from securetune.report.recommend import recommend
 from securetune.report.result_tables import (
     Cell,
@@ -48,10 +58,21 @@ def build_view(found: Lookup) -> dict[str, Any]:
         "start": found.start,
         "vanilla": found.vanilla,
         "main": main_table(found),
+        "suites": suite_table(found),
+        "categories": category_tables(found),
+        "abilities": ability_table(found),
+        "judge_errors": judge_error_table(found),
         "judges": judge_tables(found),
+        "flip_summary": flip_summary(found),
+        "flips": flip_tables(found),
+        "shows_text": any(flip.prompt is not None for flip in data.flips),
         "matched": matched_table(found),
         "drift": None if data.drift is None else _drift(data.drift),
-        "groups": _groups(data),
+        "groups": receipt_table(data),
+        "untrained": untrained_patterns(data),
+        "movement": movement_table(found),
+        "layers": layer_table(found),
+        "timeline": _timeline(data),
         "limits": limits(data),
         "command": data.command,
         "comparisons": comparison_table(data),
@@ -157,21 +178,11 @@ def _map_table(drift: DriftMap) -> Table:
     return Table("Drift by layer and module", ["Layer", *drift.paths], rows)
 
 
-def _groups(data: ReportData) -> Table:
-    rows: list[list[Cell | str]] = []
-    for entry in data.training:
-        made = (
-            f"{entry.steps} steps, {entry.rows} rows ({entry.replay_rows} replayed; {entry.too_long} too "
-            f"long, left out), {entry.seconds:,.0f} s"
-        )
-        checked = "checked" if entry.verified else "not checked"
-        groups = entry.groups or ({},)
-        for index, group in enumerate(groups):
-            own = [entry.model, entry.strategy, made, checked] if index == 0 else [entry.model, "", "", ""]
-            multipliers = group.get("multipliers")
-            parts = multipliers if isinstance(multipliers, (list, tuple)) else [multipliers]
-            rates = ", then ".join(f"{part:g}" if is_number(part) else plain(part) for part in parts)
-            sizes = [plain(group.get("tensors")), plain(group.get("parameters"))]
-            rows.append([*own, plain(group.get("name")), rates, *sizes])
-    columns = ["Model", "Strategy", "Training", "Rates and movement", "Group", "Multiplier"]
-    return Table("Learning-rate groups", [*columns, "Tensors", "Parameters"], rows)
+def _timeline(data: ReportData) -> Table:
+    """Every measurement of the safety callback."""
+    rows: list[list[Cell | str]] = [
+        [point.model, plain(point.step), point.metric.replace("_", " "), f"{point.value:.3f}"]
+        for point in data.timeline
+        if is_number(point.value)
+    ]
+    return Table("Safety against steps", ["Model", "Step", "Measure", "Value"], rows)

@@ -90,7 +90,7 @@ class Run:
         stage = Stage(self.path / name, plain)
         marker = stage.path / "stage.json"
         if marker.is_file() and stage.begun:
-            changed = _differences(read_json(marker)["inputs"], plain)
+            changed = differences(read_json(marker)["inputs"], plain)
             if changed:
                 raise StaleArtifactError(
                     f"{stage.path} was made from other inputs: {'; '.join(changed)}. "
@@ -145,12 +145,12 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _differences(before: Any, now: Any, key: str = "") -> list[str]:
+def differences(before: Any, now: Any, key: str = "") -> list[str]:
     """What differs, as `key: old -> new`, down to the leaves."""
     if isinstance(before, dict) and isinstance(now, dict):
         found = []
         for name in sorted(before.keys() | now.keys()):
-            found += _differences(before.get(name), now.get(name), f"{key}.{name}" if key else name)
+            found += differences(before.get(name), now.get(name), f"{key}.{name}" if key else name)
         return found
     if before == now:
         return []

@@ -17,7 +17,7 @@ from securetune.evaluation.generate import Decoding, generate, read_answers
 from securetune.evaluation.judges import DEFAULT_JUDGE, JUDGES, strip_reasoning
 from securetune.files import digest, file_digest, read_json, write_json, write_text
 from securetune.models.fingerprint import fingerprint
-from securetune.models.load import adapter_directory, load_model
+from securetune.models.load import adapter_directory, dtype_name, load_model, merged_directory
 from securetune.plan import TuningPlan
 from securetune.progress import progress
 from securetune.prompt_files import parse_source
@@ -74,7 +74,7 @@ def align(load: Callable[[], tuple[Any, Any]], settings: AlignSettings, director
         result = read_result(stage.path)
     else:
         plan = TuningPlan.from_multipliers({}, 1.0)
-        result = tune(load, encoded, settings.train, plan, stage.path, adapter)
+        result = tune(load, encoded, settings.train, plan, stage.path, adapter=adapter)
         counts = {**sources.counts, "too_long": encoded.too_long, "rows": len(encoded.rows)}
         facts = {**counts, "licenses": sources.licenses, "settings": settings.model_dump(mode="json")}
         write_json(stage.path / "alignment.json", facts)
@@ -89,11 +89,8 @@ def align(load: Callable[[], tuple[Any, Any]], settings: AlignSettings, director
 def load_start(settings: AlignSettings, directory: Path) -> tuple[Any, Any]:
     """The model to align, and its tokenizer.
 
-    A model with an adapter is merged once into the stage `start` of the run, so that the alignment adapter
-    can name the weights it belongs to, and so that 4-bit weights are made from the merge.
-
-    Raises:
-        StaleArtifactError: the run's merge is of another model or adapter.
+    A model with an adapter is merged once, in the run directory, so that the alignment adapter can name the
+    weights it belongs to, and so that 4-bit weights are made from the merge.
     """
     model = settings.model
     # Full tuning in half precision would round small steps away.
@@ -101,14 +98,14 @@ def load_start(settings: AlignSettings, directory: Path) -> tuple[Any, Any]:
     dtype: Any = "float32" if full else model.dtype
     source = model.id
     if model.adapter is not None:
-        stage = Run(directory).stage("start", {"model": model.id, "adapter": model.adapter, "dtype": dtype})
-        if not stage.done:
-            merged, tokenizer = load_model(model.id, model.adapter, dtype=dtype)
-            merged.merge_and_unload().save_pretrained(stage.path)
-            tokenizer.save_pretrained(stage.path)
-            stage.finish()
-        source = str(stage.path.resolve())
-    return load_model(source, dtype=dtype, load_in_4bit=model.load_in_4bit, chat_template=model.chat_template)
+        source = str(merged_directory(model.id, model.adapter, directory, dtype_name(dtype)).resolve())
+    return load_model(
+        source,
+        dtype=dtype,
+        load_in_4bit=model.load_in_4bit,
+        chat_template=model.chat_template,
+        device_map=model.device_map,
+    )
 
 
 def _write_config(run: Run, settings: AlignSettings, *, overwrite: bool = True) -> None:

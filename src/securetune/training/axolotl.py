@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
 from securetune.errors import MissingDependencyError, PlanError
+from securetune.files import write_json
 from securetune.plan_source import read_plan
 from securetune.training.attach import attach
 
@@ -45,4 +47,11 @@ class SecureTunePlugin(BasePlugin):
         taken = [key for key in ("lr_groups", "loraplus_lr_ratio", "lisa_n_layers") if cfg.get(key)]
         if taken:
             raise PlanError(f"{taken} and a securetune plan both set rates per module. Remove one of them.")
-        attach(trainer, read_plan(cfg.securetune_plan), check_base=not cfg.securetune_any_base)
+        plan = read_plan(cfg.securetune_plan)
+        self._trained: Any = attach(trainer, plan, check_base=not cfg.securetune_any_base)
+
+    def post_train(self, cfg: Any, model: Any) -> None:
+        """Write the receipt beside the weights, which Axolotl saves past the trainer; it calls this twice."""
+        trainer, self._trained = self._trained, None
+        if trainer is not None and trainer.is_world_process_zero():
+            write_json(Path(cfg.output_dir) / "plan_receipt.json", trainer.securetune_receipt())

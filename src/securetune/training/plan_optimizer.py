@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from transformers import Trainer
 
 from securetune.errors import PlanError, PlanNotAppliedError
@@ -31,6 +32,18 @@ class PlanOptimizer:
         ...     optimizer_cls_and_kwargs=(PlanOptimizer, {"plan": plan, "args": args}),
         ... )  # doctest: +SKIP
     """
+
+    def __init__(self, *groups: Any, **options: Any) -> None:
+        """Take no arguments.
+
+        Raises:
+            PlanError: transformers took the factory for an optimizer class.
+        """
+        if groups or options:
+            raise PlanError(
+                f"transformers {transformers.__version__} has no optimizer factories, which came with "
+                "transformers 5.2. Use securetune.attach(trainer, plan)."
+            )
 
     def __call__(
         self,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from securetune.addressing import Address, canonical_name
 from securetune.errors import UsageError
+from securetune.files import read_json
 from securetune.models.fingerprint import checkpoint_tensors, fingerprint, fingerprint_checkpoint
 from securetune.models.module_map import ModuleMap
 from securetune.training.param_groups import PlanMatch
@@ -45,6 +47,12 @@ def plan_receipt(guard: Any, match: PlanMatch, movement: Movement | None) -> dic
         "movement": None if movement is None else movement.total,
         "movement_reason": "measured when the final model is saved" if movement is None else movement.reason,
     }
+
+
+def total_movement(weights: Path) -> float | None:
+    """||dW|| over all trained weights, from the receipt beside them; `None` where it was not measured."""
+    moved = read_json(weights / "plan_receipt.json")["movement"]
+    return None if moved is None else float(sum(value**2 for value in moved.values()) ** 0.5)
 
 
 @dataclass(frozen=True)

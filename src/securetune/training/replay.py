@@ -1,4 +1,4 @@
-"""Self-replay: a share of the training rows are the start model's own refusals. No outside data."""
+"""Rows to mix in: self-replay (the start model's own refusals, no outside data), refusals of ours."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from securetune.evaluation.generate import Decoding, generate, read_answers
 from securetune.evaluation.judges import DEFAULT_JUDGE, JUDGES, strip_reasoning
 from securetune.progress import progress
 from securetune.prompts import Prompt
+from securetune.tables import package_table
 
 log = logging.getLogger("securetune")
 
@@ -32,6 +33,7 @@ def own_refusals(
         DataError: the model refuses none of the prompts, so there is nothing to replay.
     """
     responses = read_answers(prompts, path)
+    is_new = responses is None
     if responses is None:
         model, tokenizer = load()
         with progress("the start model's refusals", len(prompts)) as advance:
@@ -47,25 +49,49 @@ def own_refusals(
             f"self-replay: the start model refuses none of {len(prompts)} harmful prompts, so it has no "
             "refusals to replay. Is it an aligned chat model? `securetune align` makes one."
         )
-    log.info("self-replay: the start model refuses %d of %d prompts", len(rows), len(prompts))
+    if is_new:  # Later calls, one for each strategy and command, read the same answers.
+        log.info("self-replay: the start model refuses %d of %d prompts", len(rows), len(prompts))
     return rows
 
 
-def mix_replay(data: EncodedData, refusals: EncodedData, share: float, seed: int) -> tuple[EncodedData, int]:
-    """Replace a share of the rows by refusals, so that the number of rows and steps stays the same.
+def mix_rows(
+    data: EncodedData, pools: Sequence[tuple[EncodedData, float]], seed: int
+) -> tuple[EncodedData, list[int]]:
+    """Replace shares of the rows by others, so that the number of rows and steps stays the same.
 
-    Both are encoded, so that the share is that of the rows that are trained on: rows that are too long
-    have left both.
+    All are encoded, so that a share is that of the rows that are trained on: rows that are too long have
+    left them. A replaced row is not replaced again.
+
+    Args:
+        data: the benign rows.
+        pools: the rows to mix in, such as refusals, each with its share in (0, 1).
+        seed: of the places, and of the order within each pool.
 
     Returns:
-        The mixed rows and how many of them are refusals (at least one).
+        The mixed rows and how many of each pool are among them (at least one).
+
+    Raises:
+        DataError: a pool is empty, or the shares leave no benign row.
     """
     rng = random.Random(seed)
-    count = max(1, round(share * len(data.rows)))
-    places = rng.sample(range(len(data.rows)), count)
-    pool = list(refusals.rows)
-    rng.shuffle(pool)
+    counts = [max(1, round(share * len(data.rows))) for _, share in pools]
+    if pools and (sum(counts) >= len(data.rows) or not all(pool.rows for pool, _ in pools)):
+        found = ", ".join(f"{count} of a pool of {len(pool.rows)}" for count, (pool, _) in zip(counts, pools))
+        raise DataError(f"Cannot mix {found} into {len(data.rows)} rows. Use smaller shares or shorter rows.")
+    places = iter(rng.sample(range(len(data.rows)), sum(counts)))
     rows = list(data.rows)
-    for index, place in enumerate(places):
-        rows[place] = pool[index % len(pool)]
-    return data.with_rows(rows), count
+    for count, (pool, _) in zip(counts, pools):
+        order = list(pool.rows)
+        rng.shuffle(order)
+        for index in range(count):
+            rows[next(places)] = order[index % len(order)]
+    return data.with_rows(rows), counts
+
+
+def package_refusals(prompts: Sequence[Prompt], seed: int) -> list[Conversation]:
+    """Harmful prompts with refusals of our own wording, for `replay`."""
+    # Refusals that name a harm would mostly name another one than the prompt's.
+    table = package_table("refusals.jsonl")
+    texts = [str(row.values["text"]) for row in table.rows if row.values["category"] == "any"]
+    rng = random.Random(seed)
+    return [Conversation((Message("user", p.text), Message("assistant", rng.choice(texts)))) for p in prompts]

@@ -37,6 +37,9 @@ class SafetyCallback(TrainerCallback):
     harmful prompts are answered and judged. Logged through the trainer as `safety/drift`,
     `safety/refusal_margin`, `safety/asr` and `safety/seconds`, so that they reach every `report_to` backend.
 
+    The same numbers by step stand in `safety_history.json` in the output directory, from which a report draws
+    its timeline.
+
     Every process measures the same prompts and the results are averaged, so all of them stop together.
 
     Examples:
@@ -92,6 +95,7 @@ class SafetyCallback(TrainerCallback):
         """The last checkpoint whose drift was inside the budget."""
         self._baseline: torch.Tensor | None = None
         self._latest: tuple[int, float] | None = None
+        self._history: list[dict[str, float]] = []
         self._started = 0.0
         if getattr(self.tokenizer, "chat_template", None) is None:
             raise ConfigError("SafetyCallback needs a tokenizer with a chat template; pass `tokenizer=`.")
@@ -116,17 +120,22 @@ class SafetyCallback(TrainerCallback):
                     "drift since the start cannot be measured. Train with the callback from the start."
                 )
             self._baseline = torch.tensor(read_json(file)["logits"])
+            history = file.with_name("safety_history.json")
+            kept = read_json(history) if history.is_file() else []
+            self._history = [row for row in kept if row["step"] <= state.global_step]
             return
         self._baseline, margin = self._measure(kwargs["model"])
+        self._history = []
         if state.is_world_process_zero:
             write_json(file, {"logits": self._baseline.tolist(), "refusal_margin": margin})
+        self._remember(args, state, {"drift": 0.0, "refusal_margin": margin})
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Measure every `every` steps; stop outside the budget."""
         if state.global_step % self.every:
             return
         started = time.monotonic()
-        drift = self._log_measurement(kwargs["model"], state.global_step, started)
+        drift = self._log_measurement(args, state, kwargs["model"], started)
         self.seconds += time.monotonic() - started
         if self.budget is not None and drift > self.budget:
             log.warning(
@@ -140,10 +149,11 @@ class SafetyCallback(TrainerCallback):
         model, step = kwargs["model"], state.global_step
         if self.asr_prompts and (asr := self._asr(model)) is not None:
             self._log({"safety/asr": asr})
+            self._remember(args, state, {"asr": asr})
         if self.budget is None:
             return
         if self._latest is None or self._latest[0] != step:
-            self._log_measurement(model, step, time.monotonic())
+            self._log_measurement(args, state, model, time.monotonic())
         assert self._latest is not None
         if self._latest[1] <= self.budget:
             self.kept = str(Path(args.output_dir) / f"checkpoint-{step}")
@@ -159,18 +169,27 @@ class SafetyCallback(TrainerCallback):
         self.share = self.seconds / max(time.monotonic() - self._started, 1e-9)
         log.info("safety: measuring took %.1f s, %.2f%% of training", self.seconds, 100 * self.share)
 
-    def _log_measurement(self, model: Any, step: int, started: float) -> float:
+    def _log_measurement(self, args: Any, state: Any, model: Any, started: float) -> float:
         logits, margin = self._measure(model)
         assert self._baseline is not None
         drift = float((logits - self._baseline).square().mean().sqrt()) / abs(self.probe.gap)
-        self._latest = step, drift
+        self._latest = state.global_step, drift
         measured = {"safety/drift": drift, "safety/refusal_margin": margin}
         self._log({**measured, "safety/seconds": time.monotonic() - started})
+        self._remember(args, state, {"drift": drift, "refusal_margin": margin})
         return drift
+
+    def _remember(self, args: Any, state: Any, values: dict[str, float]) -> None:
+        self._history.append({"step": state.global_step, **values})
+        if state.is_world_process_zero:
+            write_json(Path(args.output_dir) / "safety_history.json", self._history)
 
     def _log(self, values: dict[str, float]) -> None:
         # Not the trainer's own method: TRL's would flush the averages that it collects for the next entry.
+        wanted = self.trainer.control.should_log
         Trainer.log(self.trainer, values)
+        # An entry of ours must not stand for the one of this step that the trainer is about to make.
+        self.trainer.control.should_log = wanted
 
     @torch.no_grad()
     def _measure(self, model: Any) -> tuple[torch.Tensor, float]:

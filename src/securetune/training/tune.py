@@ -20,8 +20,12 @@ from securetune.memory import empty_cache, is_out_of_memory
 from securetune.plan import TuningPlan
 from securetune.progress import progress
 from securetune.training.sft import add_lora, build_trainer, is_quantised
+from securetune.training.snapshots import SnapshotCallback, Snapshots
 
 log = logging.getLogger("securetune")
+
+HISTORY = "safety_history.json"
+"""What `SafetyCallback` saw, by step."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,11 @@ class TuneResult:
         adapter = self.directory / "adapter"
         return adapter if adapter.is_dir() else self.directory / "model"
 
+    @property
+    def snapshots(self) -> list[Path]:
+        """Adapter or model directories of the weights on the way: `snapshots/STEP[-ema]/adapter`."""
+        return sorted((self.directory / "snapshots").glob(f"*[0-9a]/{self.weights.name}"))
+
 
 def tune(
     load: Callable[[], tuple[Any, Any]],
@@ -50,6 +59,8 @@ def tune(
     plan: TuningPlan,
     directory: Path,
     adapter: Path | None = None,
+    snapshots: Snapshots | None = None,
+    probe: Path | None = None,
 ) -> TuneResult:
     """Train a fresh model on `data` under `plan` and save a stock PEFT adapter or plain safetensors.
 
@@ -63,6 +74,9 @@ def tune(
         plan: multipliers per module.
         directory: where everything is written.
         adapter: go on training this LoRA adapter instead of a fresh one.
+        snapshots: what to keep of the weights on the way, in `directory/snapshots`.
+        probe: directory of the start model's probe; what it sees every `watch_steps` steps is written
+            to `safety_history.json`.
 
     Raises:
         ConfigError: `adapter` does not fit `settings.lora`.
@@ -74,7 +88,7 @@ def tune(
     micro = _divisor(settings.batch_size, settings.micro_batch_size or settings.batch_size)
     while True:
         try:
-            return _tune_once(load, data, settings, plan, directory, micro, adapter)
+            return _tune_once(load, data, settings, plan, directory, micro, adapter, snapshots, probe)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -96,14 +110,26 @@ def _tune_once(
     directory: Path,
     micro: int,
     adapter: Path | None,
+    snapshots: Snapshots | None,
+    probe: Path | None,
 ) -> TuneResult:
     from transformers import set_seed
 
+    from securetune.analysis.probe import Probe
     from securetune.training.attach import attach
+    from securetune.training.safety_callback import SafetyCallback
 
     model, tokenizer = load()
     if settings.method == "full" and is_quantised(model):
         raise ConfigError("train.method: full tuning cannot change quantised weights. Use lora.")
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise ConfigError(
+            "model.device_map: some weights are offloaded to memory or disk, and training needs all of them "
+            "on accelerators. Use model.load_in_4bit or more accelerators."
+        )
+    watch = None
+    if probe is not None and settings.watch_steps:
+        watch = Probe.load(probe, model)
     # The adapter's start must be the same for every strategy of a seed.
     set_seed(settings.seed)
     if settings.method == "lora":
@@ -111,13 +137,20 @@ def _tune_once(
     else:
         model.requires_grad_(True)
     checkpoints = directory / "checkpoints"
+    kind = "adapter" if settings.method == "lora" else "model"
     trainer = build_trainer(model, tokenizer, data, settings, checkpoints, micro)
     attach(trainer, plan)
     with progress(f"training {directory.name}", trainer.args.max_steps) as advance:
         trainer.add_callback(_watch(trainer.securetune_guard, checkpoints, advance))
+        if snapshots is not None:
+            kept = directory / "snapshots"
+            trainer.add_callback(SnapshotCallback(trainer, tokenizer, snapshots, kept, kind))
+        if watch is not None:
+            # The evaluation answers prompts; here one forward pass is enough.
+            trainer.add_callback(SafetyCallback(trainer, watch, every=settings.watch_steps, asr_prompts=0))
         _train(trainer, last_checkpoint(checkpoints))
     losses = [(h["step"], h["loss"]) for h in trainer.state.log_history if "loss" in h]
-    weights = directory / ("adapter" if settings.method == "lora" else "model")
+    weights = directory / kind
     if settings.method == "full" and model.generation_config is not None:
         # The template may end turns with a token that the checkpoint did not stop at.
         model.generation_config.eos_token_id = end_tokens(model, tokenizer)
@@ -131,6 +164,8 @@ def _tune_once(
     receipt = {**trainer.securetune_guard.receipt(), "base": base, "groups": groups}
     write_json(directory / "receipt.json", receipt)
     write_json(directory / "losses.json", {"losses": losses, "micro_batch_size": micro})
+    if (history := checkpoints / HISTORY).is_file():
+        write_json(directory / HISTORY, read_json(history))
     shutil.rmtree(checkpoints, ignore_errors=True)
     return TuneResult(directory, trainer.state.global_step, tuple(losses), micro)
 

@@ -110,4 +110,6 @@ def _load_tuned(pipeline: Pipeline, tuned: str) -> tuple[Any, Any]:
 
         model, tokenizer = pipeline.load_start()
         return PeftModel.from_pretrained(model, tuned).merge_and_unload().eval(), tokenizer
-    return load_model(tuned, dtype=pipeline.dtype, chat_template=settings.chat_template)
+    return load_model(
+        tuned, dtype=pipeline.dtype, chat_template=settings.chat_template, device_map=settings.device_map
+    )

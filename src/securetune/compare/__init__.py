@@ -1,0 +1,1 @@
+"""Comparisons: a tuned model with its start model, and strategies over rates, checkpoints and seeds."""

@@ -1,0 +1,89 @@
+"""How many prompts and seeds a difference of a given size needs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from securetune.compare.curves import Values
+from securetune.evaluation.crossed import satterthwaite, variances
+
+POWER, LEVEL = 0.8, 0.05
+MOST_PROMPTS = 20_000
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Variances of a paired difference (first minus second outcome) of one prompt and seed."""
+
+    of_prompts: float
+    """Between prompts, in what every seed shares."""
+    of_seeds: float
+    """Between seeds, in what every prompt shares."""
+    residual: float
+
+    @classmethod
+    def measured(cls, gaps: Sequence[Values]) -> Spread | None:
+        """From the differences of two models, by seed and prompt; `None` with fewer than two of each."""
+        keys = sorted(set.intersection(*(set(gap) for gap in gaps))) if gaps else []
+        if len(gaps) < 2 or len(keys) < 2:
+            return None
+        seeds, prompts = len(gaps), len(keys)
+        table = np.array([[gap[key] for key in keys] for gap in gaps])
+        by_prompt, by_seed, residual = variances(table)
+        return cls(
+            max(0.0, (by_prompt - residual) * prompts),
+            max(0.0, (by_seed - residual) * seeds),
+            residual * seeds * prompts,
+        )
+
+    @classmethod
+    def assumed(cls, discordant: float = 0.3, seed_deviation: float = 0.03) -> Spread:
+        """Before anything is measured (ours): so many prompts answered differently, half of it by chance."""
+        return cls(discordant / 2, seed_deviation**2, discordant / 2)
+
+    def error(self, prompts: int, seeds: int) -> tuple[float, float]:
+        """Standard error and degrees of freedom that `mean_over_seeds` would have."""
+        residual = self.residual / (prompts * seeds)
+        of_prompts = self.of_prompts / prompts + residual
+        # With one seed, its own effect is not seen, and intervals cover the prompts alone.
+        of_seeds = self.of_seeds / seeds + residual if seeds > 1 else 0.0
+        variance = max(of_prompts + of_seeds - residual, of_prompts, of_seeds) if seeds > 1 else of_prompts
+        return math.sqrt(variance), satterthwaite(variance, of_prompts, of_seeds, (seeds, prompts))
+
+    def power(self, difference: float, prompts: int, seeds: int) -> float:
+        """Chance that a difference of this size is told apart from none at 5%."""
+        error, freedom = self.error(prompts, seeds)
+        if error == 0:
+            return 1.0
+        threshold = float(stats.t.ppf(1 - LEVEL / 2, freedom))
+        return float(stats.nct.sf(threshold, freedom, difference / error))
+
+    def prompts_needed(self, difference: float, seeds: int) -> int | None:
+        """Fewest prompts at which the power is 80%; `None` if even 20,000 do not do with so many seeds."""
+        if self.power(difference, MOST_PROMPTS, seeds) < POWER:
+            return None
+        low, high = 2, MOST_PROMPTS
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (
+                (low, middle) if self.power(difference, middle, seeds) >= POWER else (middle + 1, high)
+            )
+        return low
+
+
+DIFFERENCES = (0.05, 0.1, 0.2)
+SEEDS = (1, 3, 5, 10)
+
+
+def power_table(spread: Spread) -> list[dict[str, float | int | None]]:
+    """Prompts needed for differences of 5, 10 and 20 points with 1, 3, 5 and 10 seeds."""
+    return [
+        {"difference": difference, "seeds": seeds, "prompts": spread.prompts_needed(difference, seeds)}
+        for difference in DIFFERENCES
+        for seeds in SEEDS
+    ]

@@ -1,0 +1,188 @@
+"""Differences over seeds and prompts, and a ranking that says what cannot be told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from securetune.compare.curves import Values
+from securetune.evaluation.statistics import mean_over_seeds
+
+LEVEL = 0.05
+"""Of all pairs of a ranking together."""
+DRAWS = 2000
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A mean of paired differences over seeds and prompts."""
+
+    value: float | None
+    low: float | None
+    """95% interval over prompts and seeds, both random and crossed; see `mean_over_seeds`."""
+    high: float | None
+    bootstrap_low: float | None
+    """Percentiles of the paired bootstrap over seeds and prompts; too narrow with few seeds."""
+    bootstrap_high: float | None
+    p_value: float
+    """Of no difference; 1 where nothing can be said."""
+    n: int
+    """Prompts."""
+    seeds: int
+
+
+def difference_over_seeds(gaps: Sequence[Values], *, draws: int = DRAWS, seed: int = 0) -> Difference:
+    """The mean difference of two models that answered the same prompts, tuned with the same seeds.
+
+    Args:
+        gaps: per seed, prompt id -> value of the first model minus that of the second.
+        draws: of the paired bootstrap: seeds and prompts are drawn anew, both models with them.
+        seed: of the bootstrap.
+    """
+    mean = mean_over_seeds(gaps)
+    if mean.value is None or mean.low is None or mean.high is None:
+        return Difference(mean.value, None, None, None, None, 1.0, mean.n, len(gaps))
+    keys = sorted(set.intersection(*(set(gap) for gap in gaps)))
+    table = np.array([[gap[key] for key in keys] for gap in gaps])
+    low, high = np.quantile(_resampled(table[None], draws, seed)[0], [0.025, 0.975])
+    p_value = mean.p_value
+    if p_value is None:
+        # Every prompt changed alike: the sign test.
+        p_value = 1.0 if mean.value == 0 else min(1.0, 2 * 0.5**mean.n)
+    return Difference(mean.value, mean.low, mean.high, float(low), float(high), p_value, mean.n, len(gaps))
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two strategies at the same place."""
+
+    first: str
+    second: str
+    difference: Difference
+    adjusted: float
+    """p-value after Holm's correction for all pairs of the ranking."""
+
+    @property
+    def distinguishable(self) -> bool:
+        """Whether the two differ surely."""
+        return self.adjusted < LEVEL
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """One strategy in the ranking."""
+
+    name: str
+    value: float
+    rank_low: int
+    """Lowest rank that it may have: 1 + how many are surely lower."""
+    rank_high: int
+    """Highest rank: the number of strategies - how many are surely higher."""
+    best_share: float | None
+    """Share of the paired bootstrap draws in which it is the lowest; ties are shared."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Strategies by rising value, and every pair of them."""
+
+    rows: tuple[Ranked, ...]
+    pairs: tuple[Pair, ...]
+
+    def pair(self, first: str, second: str) -> Pair | None:
+        """The comparison of two strategies, in whichever order it is stored."""
+        return next((pair for pair in self.pairs if {pair.first, pair.second} == {first, second}), None)
+
+    def sentence(self) -> str:
+        """Who is first, and who cannot be told apart from it."""
+        if len(self.rows) < 2:
+            return "Fewer than two strategies can be ranked."
+        best = self.rows[0].name
+        near = [
+            row.name
+            for row in self.rows[1:]
+            if (pair := self.pair(best, row.name)) is not None and not pair.distinguishable
+        ]
+        if len(near) == len(self.rows) - 1 and not any(pair.distinguishable for pair in self.pairs):
+            return f"Not distinguishable: {', '.join(row.name for row in self.rows)}."
+        if near:
+            return f"{best} is lowest, but not distinguishable from {', '.join(near)}."
+        return f"{best} is lowest, and distinguishable from all others."
+
+
+def rank(values: Mapping[str, Sequence[Values]], *, draws: int = DRAWS, seed: int = 0) -> Ranking:
+    """Rank strategies by their mean value; lower is better.
+
+    Pairs are compared on the prompts and seeds that both have; two are told apart only if they differ after
+    Holm's correction for all pairs at 5%. Rank ranges follow from these pairs, so that all of them hold
+    together with 95% confidence.
+
+    Args:
+        values: name -> per seed (the same seeds in the same order for all), prompt id -> value.
+        draws: of the paired bootstrap.
+        seed: of the paired bootstrap.
+    """
+    names = list(values)
+    found = [
+        (
+            a,
+            b,
+            difference_over_seeds([_gap(x, y) for x, y in zip(values[a], values[b])], draws=draws, seed=seed),
+        )
+        for a, b in combinations(names, 2)
+    ]
+    adjusted = holm([difference.p_value for _, _, difference in found])
+    pairs = tuple(Pair(a, b, difference, p) for (a, b, difference), p in zip(found, adjusted))
+    common = (
+        sorted(set.intersection(*(set(one) for seeds in values.values() for one in seeds))) if names else []
+    )
+    table = np.array([[[one[key] for key in common] for one in values[name]] for name in names])
+    shares = _best_shares(table, draws, seed) if common else [None] * len(names)
+    rows = []
+    for index, name in enumerate(names):
+        surely = [
+            _sign(pair, name) for pair in pairs if name in (pair.first, pair.second) and pair.distinguishable
+        ]
+        low, high = 1 + surely.count(1), len(names) - surely.count(-1)
+        mean = mean_over_seeds(values[name]).value if not common else float(table[index].mean())
+        if mean is not None:
+            rows.append(Ranked(name, mean, low, high, shares[index]))
+    return Ranking(tuple(sorted(rows, key=lambda row: (row.value, row.name))), pairs)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values adjusted for all of them (Holm 1979)."""
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    adjusted, running = [1.0] * len(p_values), 0.0
+    for place, index in enumerate(order):
+        running = max(running, min(1.0, (len(p_values) - place) * p_values[index]))
+        adjusted[index] = running
+    return adjusted
+
+
+def _gap(first: Values, second: Values) -> dict[str, float]:
+    return {key: first[key] - second[key] for key in first if key in second}
+
+
+def _sign(pair: Pair, name: str) -> int:
+    """1 if `name` is the higher one of a pair."""
+    higher = pair.first if (pair.difference.value or 0) > 0 else pair.second
+    return 1 if higher == name else -1
+
+
+def _resampled(table: np.ndarray, draws: int, seed: int) -> np.ndarray:
+    """Means of (names, seeds, prompts) values under the paired bootstrap: (names, draws)."""
+    rng = np.random.default_rng(seed)
+    _, seeds, prompts = table.shape
+    of_seeds = rng.multinomial(seeds, [1 / seeds] * seeds, size=draws) / seeds
+    of_prompts = rng.multinomial(prompts, [1 / prompts] * prompts, size=draws) / prompts
+    return np.einsum("nsp,ds,dp->nd", table, of_seeds, of_prompts, optimize=True)
+
+
+def _best_shares(table: np.ndarray, draws: int, seed: int) -> list[float]:
+    means = _resampled(table, draws, seed)
+    best = np.isclose(means, means.min(axis=0), atol=1e-12)
+    return [float(share) for share in (best / best.sum(axis=0)).mean(axis=1)]

@@ -1,0 +1,170 @@
+"""The tables behind the verdict: known errors of the judges, plan receipts, flipped prompts, abilities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from securetune.report.data import Answer, Flip, ReportData
+from securetune.report.lookup import Lookup
+from securetune.report.result_tables import Cell, Table
+from securetune.report.wording import MISSING, is_number, percent, plain
+
+
+def judge_error_table(found: Lookup) -> Table:
+    """What is known about each judge of the run; one that nobody measured says so."""
+    known = {row.judge: row for row in found.data.judge_errors}
+    judges = dict.fromkeys(row.judge for row in found.data.results if row.judge is not None)
+    ordered = sorted(judges, key=lambda judge: judge != found.data.primary_judge)
+    rows: list[list[Cell | str]] = []
+    for judge in ordered:
+        row = known.get(judge)
+        if row is None:
+            rows.append([judge, "not measured by us", *[MISSING] * 5])
+            continue
+        rows.append(
+            [
+                judge,
+                Cell(f"{row.kappa:.3f}", f"{row.low:.3f}–{row.high:.3f}"),
+                percent(row.missed_compliance),
+                percent(row.missed_refusal),
+                f"{row.macro_f1:.3f}",
+                plain(row.n),
+                row.source,
+            ]
+        )
+    columns = ["Judge", "Kappa", "Compliance called refusal", "Refusal called compliance", "Macro-F1", "n"]
+    return Table("Known error of the judges", [*columns, "Measured on"], rows)
+
+
+def receipt_table(data: ReportData) -> Table:
+    """Per learning-rate group what was planned, what was applied, and how far its weights moved."""
+    rows: list[list[Cell | str]] = []
+    for entry in data.training:
+        made = (
+            f"{entry.steps} steps, {entry.rows} rows ({entry.replay_rows} replayed; {entry.too_long} too "
+            f"long, left out), {entry.seconds:,.0f} s"
+        )
+        for index, group in enumerate(entry.groups or ({},)):
+            applied = _applied(group) if entry.verified else "not checked"
+            own = [entry.model, entry.strategy, made] if index == 0 else [entry.model, "", ""]
+            rows.append(
+                [
+                    *own,
+                    plain(group.get("name")),
+                    _planned(group, entry.base_rate),
+                    f"{plain(group.get('tensors'))} tensors, {plain(group.get('parameters'))} parameters",
+                    applied,
+                    plain(group.get("movement")),
+                ]
+            )
+    columns = ["Model", "Strategy", "Training", "Group", "Planned", "Trained", "Applied", "Movement ||dW||"]
+    return Table("Plan receipts", columns, rows)
+
+
+def _planned(group: Mapping[str, Any], base_rate: float | None) -> str:
+    multipliers = group.get("multipliers")
+    parts: Sequence[Any] = multipliers if isinstance(multipliers, (list, tuple)) else [multipliers]
+    factors = ", then ".join(f"x {part:g}" if is_number(part) else plain(part) for part in parts)
+    if base_rate is None or not all(is_number(part) for part in parts):
+        return factors
+    return f"{factors} (up to {', then '.join(f'{part * base_rate:.3g}' for part in parts)})"
+
+
+def _applied(group: Mapping[str, Any]) -> str:
+    """What the check of the first step, and of each change of phase, saw."""
+    seen = [
+        f"step {entry['step']}: rate {entry['rate']:.3g}, {entry['moved']} of {entry['tensors']} tensors "
+        "moved"
+        for entry in group.get("applied") or ()
+        if {"step", "rate", "moved", "tensors"} <= set(entry)
+    ]
+    return "; ".join(seen) or "checked"
+
+
+def untrained_patterns(data: ReportData) -> list[str]:
+    """Plans with patterns that matched only weights which are not trained."""
+    return [
+        f"{entry.model}: {', '.join(entry.untrained_patterns)}"
+        for entry in data.training
+        if entry.untrained_patterns
+    ]
+
+
+def flip_summary(found: Lookup) -> Table:
+    """How many verdicts flipped, per model and suite, and in which direction."""
+    suites = {flip.suite: flip.harmful for flip in found.data.flips}
+    rows: list[list[Cell | str]] = []
+    for model in found.tuned:
+        cells: list[Cell | str] = [model]
+        for suite in suites:
+            up = down = 0
+            for before, after in _pairs(found, suite, model):
+                up += before is False and after is True
+                down += before is True and after is False
+            event, other = _words(suites[suite])
+            cells.append(f"{up} to {event}, {down} to {other}")
+        rows.append(cells)
+    return Table("Flipped verdicts", ["Model", *suites], rows)
+
+
+def _pairs(found: Lookup, suite: str, model: str) -> list[tuple[bool | None, bool | None]]:
+    pairs = []
+    for flip in found.data.flips:
+        if flip.suite == suite:
+            events = {answer.model: answer.event for answer in flip.answers}
+            pairs.append((events.get(found.start), events.get(model)))
+    return pairs
+
+
+def flip_tables(found: Lookup) -> list[Table]:
+    """Per suite every prompt with a flipped verdict; texts only if the data has them."""
+    tables = []
+    for suite in dict.fromkeys(flip.suite for flip in found.data.flips):
+        flips = [flip for flip in found.data.flips if flip.suite == suite]
+        columns = ["Prompt", "Category", *found.models]
+        tables.append(Table(f"Flipped on {suite}", columns, [_row(found, flip) for flip in flips]))
+    return tables
+
+
+def _row(found: Lookup, flip: Flip) -> list[Cell | str]:
+    answers = {answer.model: answer for answer in flip.answers}
+    before = answers[found.start].event if found.start in answers else None
+    name = flip.prompt_id if flip.prompt is None else f"{flip.prompt_id}: {flip.prompt}"
+    cells = [_answer(answers.get(model), before, flip.harmful) for model in found.models]
+    return [name, flip.category or "–", *cells]
+
+
+def _answer(answer: Answer | None, before: bool | None, harmful: bool) -> Cell | str:
+    """The verdict, in bold where it flipped, with the answer below it where texts are shown."""
+    event = None if answer is None else answer.event
+    said = "unscored" if event is None else _words(harmful)[0 if event else 1]
+    flipped = None not in (event, before) and event != before
+    if answer is None or answer.text is None:
+        return Cell(said) if flipped else said
+    return Cell(said, text=answer.text or "(empty)", plain=not flipped)
+
+
+def _words(harmful: bool) -> tuple[str, str]:
+    """What the event is called, and its absence."""
+    return ("complied", "refused") if harmful else ("refused", "answered")
+
+
+def ability_table(found: Lookup) -> Table:
+    """Scores of general ability side by side."""
+    rows: list[list[Cell | str]] = []
+    abilities = found.data.abilities
+    for task, metric, version in dict.fromkeys((row.task, row.metric, row.version) for row in abilities):
+        own = {row.model: row for row in abilities if (row.task, row.metric) == (task, metric)}
+        cells: Sequence[Cell | str] = [
+            Cell(MISSING)
+            if model not in own
+            else Cell(
+                f"{own[model].value:.3f}",
+                f"± {plain(own[model].standard_error)}",
+                f"n = {plain(own[model].n)}",
+            )
+            for model in found.models
+        ]
+        rows.append([task, metric, version, *cells])
+    return Table("General ability", ["Task", "Metric", "Version", *found.models], rows)

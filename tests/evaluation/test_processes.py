@@ -1,0 +1,211 @@
+"""lm-eval and vLLM as processes of their own: the protocol with stand-ins, and what happens without them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import PreTrainedTokenizerFast
+
+from securetune.errors import ConfigError, MissingDependencyError
+from securetune.evaluation.evaluate import Suite, evaluate
+from securetune.evaluation.generate import Decoding, generate
+from securetune.evaluation.lm_eval import LmEvalError, as_result, read_scores, run_lm_eval
+from securetune.evaluation.model_files import ModelFiles, _has, check_processes
+from securetune.evaluation.vllm_engine import EngineError, VllmModel
+from securetune.evaluation_settings import EvaluateSettings
+from securetune.models.load import load_model
+from securetune.prompts import Prompt, PromptSet
+from tiny import tiny_llama
+
+PROMPTS = [Prompt(f"p{i}", "Tell me about item " + "x " * i, harmful=True) for i in range(5)]
+
+FAKE_LM_EVAL = """
+import json, pathlib, sys
+words = sys.argv[1:]
+told = {word: words[at + 1] for at, word in enumerate(words[:-1]) if word.startswith("--")}
+if told["--tasks"] == "broken":
+    sys.exit("no such task: broken")
+out = pathlib.Path(told["--output_path"]) / "model"
+out.mkdir(parents=True)
+row = {"alias": "arc", "acc,none": 0.25, "acc_stderr,none": 0.1, "f1,none": "N/A"}
+content = {"results": {"arc": row}, "versions": {"arc": 1.0}, "lm_eval_version": "0.4.13",
+           "n-samples": {"arc": {"original": 90, "effective": 7}}, "words": words}
+(out / "results_2026.json").write_text(json.dumps(content))
+"""
+
+# Generates with transformers, so that the answers must be those of `generate`.
+FAKE_VLLM = """
+import os, torch
+from dataclasses import dataclass
+from transformers import AutoModelForCausalLM
+
+class SamplingParams:
+    def __init__(self, *, temperature, top_p, seed, max_tokens, stop_token_ids, detokenize):
+        assert temperature == 0 and top_p == 1
+        self.tokens, self.ends = max_tokens, stop_token_ids
+
+@dataclass
+class Completion:
+    token_ids: list
+
+@dataclass
+class Output:
+    outputs: list
+
+class LLM:
+    def __init__(self, *, model, revision, tokenizer, dtype, seed, trust_remote_code, enable_lora):
+        assert trust_remote_code is False and enable_lora is False and os.path.isdir(tokenizer)
+        print("a library that talks on stdout")
+        self.model = AutoModelForCausalLM.from_pretrained(model, dtype=getattr(torch, dtype))
+
+    def generate(self, prompts, options, lora_request, use_tqdm):
+        if os.environ.get("FAKE_VLLM_FAILS"):
+            raise MemoryError("the accelerator is full")
+        found = []
+        for prompt in prompts:
+            ids = torch.tensor([prompt["prompt_token_ids"]])
+            told = {"max_new_tokens": options.tokens, "eos_token_id": options.ends, "pad_token_id": 0}
+            new = self.model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, **told)
+            found.append(Output([Completion(new[0, ids.shape[1]:].tolist())]))
+        return found
+"""
+
+
+@pytest.fixture
+def files(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> ModelFiles:
+    tiny_llama(tokenizer).save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    return ModelFiles.of(str(tmp_path / "model"), None, tokenizer, tmp_path / "tokenizer", "float32", False)
+
+
+def stand_in(directory: Path, files: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, text in files.items():
+        path = directory / "site" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    monkeypatch.setenv("PYTHONPATH", str(directory / "site"))
+
+
+@pytest.fixture
+def vllm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lora = "class LoRARequest: pass\n"
+    contents = {"vllm/__init__.py": FAKE_VLLM, "vllm/lora/__init__.py": "", "vllm/lora/request.py": lora}
+    stand_in(tmp_path, contents, monkeypatch)
+
+
+@pytest.fixture
+def lm_eval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(tmp_path, {"lm_eval/__init__.py": "", "lm_eval/__main__.py": FAKE_LM_EVAL}, monkeypatch)
+
+
+def test_vllm_writes_the_file_that_transformers_writes_and_continues_it(
+    files: ModelFiles, vllm: None, tmp_path: Path
+) -> None:
+    decoding = Decoding(max_new_tokens=6)
+    model, tokenizer = load_model(files.source, dtype="float32", device="cpu")
+    expected = generate(model, tokenizer, PROMPTS, decoding, prefix="Sure")
+    path = tmp_path / "responses.jsonl"
+    seen: list[int] = []
+    with VllmModel(files) as engine:
+        half = generate(engine, tokenizer, PROMPTS[:2], decoding, path, seen.append, prefix="Sure")
+        lines = path.read_text()
+        found = generate(engine, tokenizer, PROMPTS, decoding, path, seen.append, prefix="Sure")
+        process = engine._process
+    assert half == expected[:2] and found == expected
+    assert path.read_text().startswith(lines) and len(path.read_text().splitlines()) == len(PROMPTS)
+    assert sum(seen) == 2 + len(PROMPTS)
+    # One process for all calls, and none afterwards.
+    assert process is not None and process.poll() == 0
+
+
+def test_a_process_that_ends_early_says_what_it_said(
+    files: ModelFiles, vllm: None, tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_VLLM_FAILS", "1")
+    with (
+        pytest.raises(EngineError, match=r"(?s)vLLM ended with 1.*the accelerator is full"),
+        VllmModel(files) as model,
+    ):
+        generate(model, tokenizer, PROMPTS, Decoding(4))
+
+
+def test_what_is_not_installed_is_said_before_the_first_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not _has(sys.executable, "surely_not_installed") and _has(sys.executable, "json")
+    with pytest.raises(ConfigError, match="vllm_python: /nowhere/python cannot be run"):
+        check_processes(EvaluateSettings(engine="vllm", vllm_python="/nowhere/python"))
+    monkeypatch.setattr("securetune.evaluation.model_files._has", lambda python, package: False)
+    with pytest.raises(MissingDependencyError, match="vLLM is not installed"):
+        check_processes(EvaluateSettings(engine="vllm"))
+    with pytest.raises(MissingDependencyError, match=r"securetune\[lm-eval\]"):
+        check_processes(EvaluateSettings(lm_eval=("arc",)))
+    check_processes(EvaluateSettings())
+
+
+def test_what_is_installed_is_found(vllm: None) -> None:
+    check_processes(EvaluateSettings(engine="vllm", vllm_python=sys.executable))
+
+
+def test_without_files_nothing_is_left_out_in_silence(tmp_path: Path) -> None:
+    suite = Suite("harmful", PromptSet("harmful", "test", "CC0-1.0", tuple(PROMPTS)))
+    for settings in (EvaluateSettings(engine="vllm"), EvaluateSettings(lm_eval=("arc",))):
+        with pytest.raises(ConfigError, match="not available with --against"):
+            evaluate(lambda: (None, None), "tuned", None, [suite], [], settings, tmp_path)
+
+
+def test_an_evaluation_by_vllm_with_lm_eval_has_the_rows_of_both(
+    files: ModelFiles, vllm: None, lm_eval: None, tmp_path: Path
+) -> None:
+    suite = Suite("harmful", PromptSet("harmful", "test", "CC0-1.0", tuple(PROMPTS)))
+    judges = ("refusal-list-qi",)
+    settings = EvaluateSettings(
+        engine="vllm", lm_eval=("arc",), lm_eval_limit=7, judges=judges, max_new_tokens=4
+    )
+
+    def load() -> Any:
+        raise AssertionError("nothing here needs the model in this process")
+
+    found = [evaluate(load, "start", None, [suite], [], settings, tmp_path / "e", files) for _ in range(2)]
+    assert found[0] == found[1]
+    (row,) = [row for row in found[0].results if row.suite == "lm-eval arc"]
+    assert (row.metric, row.value, row.n) == ("acc,none", 0.25, 7)
+    assert row.low == pytest.approx(0.25 - 1.96 * 0.1, abs=1e-3)
+    (ability,) = found[0].abilities
+    assert ability.version == "1.0 (lm-eval 0.4.13)"
+    (result,) = (tmp_path / "e" / "lm_eval").rglob("results*.json")
+    words = json.loads(result.read_text())["words"]
+    assert words[words.index("--limit") + 1] == "7" and "--apply_chat_template" in words
+    assert f"tokenizer={files.tokenizer}" in words[words.index("--model_args") + 1]
+
+
+def test_a_failed_lm_eval_and_a_comma_are_errors(files: ModelFiles, lm_eval: None, tmp_path: Path) -> None:
+    with pytest.raises(LmEvalError, match="ended with 1: no such task: broken"):
+        run_lm_eval("start", files, EvaluateSettings(lm_eval=("broken",)), tmp_path / "out")
+    comma = ModelFiles("a,b", None, None, files.tokenizer, "float32")
+    with pytest.raises(ConfigError, match="path with a comma: a,b"):
+        run_lm_eval("start", comma, EvaluateSettings(lm_eval=("arc",)), tmp_path / "out")
+
+
+def test_adapters_are_put_on_the_start_model_and_full_weights_replace_it(
+    files: ModelFiles, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    place = tmp_path / "tokenizer"
+    tuned = ModelFiles.of(files.source, tmp_path / "adapter", tokenizer, place, "float32", True)
+    assert (tuned.source, tuned.adapter, tuned.load_in_4bit) == (files.source, tmp_path / "adapter", True)
+    whole = ModelFiles.of(files.source, tmp_path / "a" / "model", tokenizer, place, "float32", False)
+    assert (whole.source, whole.adapter) == (str(tmp_path / "a" / "model"), None)
+
+
+def test_scores_of_lm_eval_are_read_with_their_versions() -> None:
+    content = {
+        "results": {"arc": {"alias": "arc", "acc,none": 0.25, "acc_stderr,none": 0.1, "f1,none": "N/A"}},
+        "versions": {"arc": 1.0},
+        "lm_eval_version": "0.4.9",
+    }
+    (score,) = read_scores("start", content)
+    assert (score.task, score.metric, score.value, score.standard_error) == ("arc", "acc,none", 0.25, 0.1)
+    assert score.version == "1.0 (lm-eval 0.4.9)" and score.n is None
+    assert as_result(score, None).suite == "lm-eval arc"
