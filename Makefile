@@ -29,9 +29,10 @@ $(VENV)/.ready: pyproject.toml
 
 # QUICK=1: 10 steps and 32 prompts a suite instead of 30 and all.
 demo: setup
-	@# The other mode's run, if there is one, is kept under another name.
+	@# The other mode's run, if there is one, is kept under another name, and this mode's own is taken back.
 	@mode=$(if $(QUICK),quick,full); old=$$(cat $(DEMO)/mode 2>/dev/null || echo $$mode); \
-	  if [ "$$old" != "$$mode" ]; then rm -rf $(DEMO)-$$old && mv $(DEMO) $(DEMO)-$$old; fi; \
+	  if [ "$$old" != "$$mode" ]; then rm -rf $(DEMO)-$$old && mv $(DEMO) $(DEMO)-$$old; \
+	    if [ -d $(DEMO)-$$mode ]; then mv $(DEMO)-$$mode $(DEMO); fi; fi; \
 	  mkdir -p $(DEMO) && echo $$mode > $(DEMO)/mode
 	$(BIN)/securetune run demo --config recipes/demo$(if $(QUICK),_quick).yaml --out $(DEMO)
 

@@ -15,7 +15,7 @@ import argparse
 import json
 from pathlib import Path
 
-from main_table import CURVE, JUDGE, BenchPipeline, config, matched, percent, run_cell
+from main_table import CURVE, JUDGE, BenchPipeline, config, made_with, matched, percent, run_cell
 from securetune.config import Config, validate
 from securetune.evaluation.statistics import Rate
 from securetune.files import read_json, write_json
@@ -44,10 +44,11 @@ def run_knobs(ratio: float, share: float, work: Path, results: Path) -> None:
     same = work / ("seed0" if share == DEFAULTS[1] else f"knobs-{DEFAULTS[0]}-{share}") / "analysis"
     if same.is_dir() and not (run.path / "analysis").exists():
         (run.path / "analysis").symlink_to(same.resolve())
-    found = BenchPipeline(settings(ratio, share), run).evaluate("ml-lr")
+    pipeline = BenchPipeline(settings(ratio, share), run)
+    found = pipeline.evaluate("ml-lr")
     verdicts = {f"{suite}/{judge}": outcomes for (suite, judge), outcomes in found.outcomes.items()}
     cell = {"model": "ml-lr", "seed": 0, "ratio": ratio, "share": share, "loss": found.held_out_loss}
-    write_json(path, cell | {"outcomes": verdicts})
+    write_json(path, cell | {"outcomes": verdicts} | made_with(pipeline))
 
 
 def table(results: Path, curve: Path) -> list[dict]:

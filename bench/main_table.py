@@ -26,6 +26,7 @@ from securetune.evaluation.statistics import (
     rate_over_seeds,
 )
 from securetune.files import read_json, write_json
+from securetune.overlap import without_overlap
 from securetune.pipeline import Pipeline
 from securetune.prompts import PromptSet
 from securetune.runs.directory import Run
@@ -98,20 +99,35 @@ class BenchPipeline(Pipeline):
     def prompts(self):  # noqa: D102
         roles = super().prompts
         benign = tuple(suite for suite in roles.suites if suite.name == "twins")
+        used = [*roles.probe, *roles.selection]
+        for suite in suites():
+            if shared_rows := without_overlap(suite.prompts, used)[1]:
+                raise SystemExit(
+                    f"{shared_rows} prompts of {suite.name} nearly equal some that the analysis uses"
+                )
         return replace(roles, suites=(*suites(), *benign))
 
 
 def run_cell(name: str, seed: int, work: Path, results: Path) -> None:
     """Run one cell, unless its file is there."""
     path = results / f"{name}.seed{seed}.json"
-    if path.is_file():
-        return
     pipeline = BenchPipeline(config(seed), Run(work / f"seed{seed}"))
+    if path.is_file():
+        if read_json(path)["start"] != pipeline.base:
+            raise SystemExit(f"{path} was made with another demo model; move it away to make it again")
+        return
     link_shared_stages(work, seed)
     evaluation = pipeline.evaluate(name)
     verdicts = {f"{suite}/{judge}": outcomes for (suite, judge), outcomes in evaluation.outcomes.items()}
-    write_json(path, {"model": name, "seed": seed, "loss": evaluation.held_out_loss, "outcomes": verdicts})
+    cell = {"model": name, "seed": seed, "loss": evaluation.held_out_loss, "outcomes": verdicts}
+    write_json(path, cell | made_with(pipeline))
     print(f"{name} seed {seed}: {Rate.of(list(verdicts[f'harmful/{JUDGE}'].values()))}", flush=True)
+
+
+def made_with(pipeline: Pipeline) -> dict:
+    """What must be the same for all cells of a table."""
+    train = pipeline.config.train.model_dump(mode="json", exclude={"seed", "watch_steps"})
+    return {"start": pipeline.base, "held_out": pipeline.tuning.held_out.fingerprint, "train": train}
 
 
 def link_shared_stages(work: Path, seed: int) -> None:
@@ -129,7 +145,19 @@ def table(results: Path) -> list[dict]:
         path = results / f"{name}.seed{seed}.json"
         if path.is_file():
             found.setdefault(name, {})[seed] = read_json(path)
+    check_same([cell for runs in found.values() for cell in runs.values()])
     return [row(name, found) for name in found]
+
+
+def check_same(found: list[dict]) -> None:
+    """Refuse cells of different models, settings or prompts."""
+    for cell in found:
+        for key in ("start", "held_out", "train"):
+            if cell[key] != found[0][key]:
+                raise SystemExit(f"{cell['model']} seed {cell['seed']}: {key} is not that of the other cells")
+        for suite, outcomes in cell["outcomes"].items():
+            if outcomes.keys() != found[0]["outcomes"][suite].keys():
+                raise SystemExit(f"{cell['model']} seed {cell['seed']}: other prompts in {suite}")
 
 
 def row(name: str, found: dict[str, dict[int, dict]]) -> dict:

@@ -228,6 +228,14 @@ class AlignSettings(Settings):
             raise ValueError(f"licenses: {sorted(unknown)} are not in `refuse` or `help`; write them alike")
         return self
 
+    @model_validator(mode="after")
+    def _has_no_probe(self) -> AlignSettings:
+        if self.train.watch_steps:
+            raise ValueError(
+                "train.watch_steps: align makes no analysis, so there is no probe; leave it at 0"
+            )
+        return self
+
 
 Replay = Literal["", "replay", "self-replay"]
 

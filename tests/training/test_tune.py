@@ -159,6 +159,18 @@ def test_the_result_is_read_back_and_nothing_temporary_stays(run: Any, tmp_path:
     assert [entry["step"] for entry in receipt["verified"]] == [2]
 
 
+def test_a_run_that_is_complete_is_not_trained_again(run: Any, tmp_path: Path, tokenizer: Any) -> None:
+    first = run()
+    kept = saved(first)
+
+    def never() -> Any:
+        raise AssertionError("nothing is left to train")
+
+    again = tune(never, data(tokenizer), SETTINGS, PLAN, tmp_path / "run")
+    assert (again.losses, again.steps) == (first.losses, first.steps)
+    assert all(torch.equal(weight, kept[name]) for name, weight in saved(again).items())
+
+
 def test_the_same_seed_gives_the_same_run_and_every_plan_the_same_start(run: Any) -> None:
     one = run("one")
     assert_close(one, run("two"), 0.0)

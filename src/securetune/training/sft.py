@@ -53,7 +53,9 @@ def add_lora(model: Any, settings: TrainSettings, adapter: Path | None = None) -
     wanted = fresh.peft_config["default"]
     continued = PeftModel.from_pretrained(fresh.unload(), str(adapter), is_trainable=True)
     found = continued.peft_config["default"]
-    for name in ("peft_type", "r", "lora_alpha", "target_modules", "use_rslora", "use_dora", "bias"):
+    for name in (
+        "peft_type", "r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "use_dora", "bias",
+    ):  # fmt: skip
         has, asked = getattr(found, name, None), getattr(wanted, name)
         if has != asked:
             raise ConfigError(

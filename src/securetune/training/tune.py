@@ -24,6 +24,8 @@ from securetune.training.snapshots import SnapshotCallback, Snapshots
 
 log = logging.getLogger("securetune")
 
+LOSSES = "losses.json"
+"""Written last: where it is, training is complete."""
 HISTORY = "safety_history.json"
 """What `SafetyCallback` saw, by step."""
 
@@ -85,6 +87,8 @@ def tune(
         PlanNotAppliedError: the rates or the movement of the weights are not the planned ones.
         TrainingError: the loss is not finite, or one row does not fit into memory.
     """
+    if (directory / LOSSES).is_file():
+        return read_result(directory)  # Cut off after everything was saved, before its stage was closed.
     micro = _divisor(settings.batch_size, settings.micro_batch_size or settings.batch_size)
     while True:
         try:
@@ -163,7 +167,7 @@ def _tune_once(
     groups = [asdict(group) for group in trainer.securetune_match.groups]
     receipt = {**trainer.securetune_guard.receipt(), "base": base, "groups": groups}
     write_json(directory / "receipt.json", receipt)
-    write_json(directory / "losses.json", {"losses": losses, "micro_batch_size": micro})
+    write_json(directory / LOSSES, {"losses": losses, "micro_batch_size": micro})
     if (history := checkpoints / HISTORY).is_file():
         write_json(directory / HISTORY, read_json(history))
     shutil.rmtree(checkpoints, ignore_errors=True)
@@ -172,7 +176,7 @@ def _tune_once(
 
 def read_result(directory: Path) -> TuneResult:
     """Read the result of a finished run."""
-    content = read_json(directory / "losses.json")
+    content = read_json(directory / LOSSES)
     losses = tuple((int(step), float(loss)) for step, loss in content["losses"])
     return TuneResult(directory, losses[-1][0], losses, content["micro_batch_size"])
 
