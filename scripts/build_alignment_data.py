@@ -3,7 +3,8 @@
 Usage: python scripts/build_alignment_data.py OUT_DIR
 
 Writes star1.csv, medsafety.csv and catqa.csv (harmful prompts; they get refusals of our own wording),
-dolly.csv and gsm8k.csv (harmless prompts; the start model answers them), second_refuse.csv and
+dolly.csv and gsm8k.csv (harmless prompts; the start model answers them), first_refuse.csv and
+first_help.csv (the package's rows of the first round), second_refuse.csv and
 second_help.csv (the second round of training: what was written or left over since the first, and a sample of
 the first) and evaluation.csv (the prompts of every public evaluation set, none of which may be trained on).
 What is taken and why: docs/demo_model.md.
@@ -56,6 +57,11 @@ def main(out: Path) -> None:
     _prompts(out / "gsm8k.csv", (row["question"] for row in rng.sample(gsm8k, GSM8K_ROWS)))
     pairs, helpful = _package("align_pairs"), _package("align_helpful")
     old, new = pairs[:FIRST_PAIRS], pairs[FIRST_PAIRS:]
+    _prompts(out / "first_refuse.csv", (pair["harmful"] for pair in old))
+    _prompts(
+        out / "first_help.csv",
+        [row["prompt"] for row in helpful[:FIRST_HELPFUL]] + [pair["twin"] for pair in old],
+    )
     known = [pair["harmful"] for pair in old] + [row["question"] for row in kept] + catqa
     known += [row["harmful_medical_request"] for row in medical]
     refuse = [pair["harmful"] for pair in new] + rng.sample(known, OLD_REFUSE)
