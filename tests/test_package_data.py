@@ -14,7 +14,7 @@ from securetune.evaluation.judges import JUDGES
 from securetune.formats import package_tuning_data
 from securetune.overlap import check_disjoint, overlap
 from securetune.prompt_files import package_prompts, read_prompts
-from securetune.prompts import Prompt, PromptSet
+from securetune.prompts import Prompt, PromptSet, normalise
 from securetune.tables import package_table
 from tiny import tiny_tokenizer
 
@@ -49,15 +49,35 @@ def package_set(file: str, column: str) -> PromptSet:
     return PromptSet(file, "securetune", "CC0-1.0", prompts)
 
 
+def trained_on() -> list[PromptSet]:
+    """What the embedded model was aligned on, and our tuning data."""
+    columns = [("align_helpful.jsonl", "prompt"), ("tuning.jsonl", "prompt")]
+    columns += [("align_pairs.jsonl", "harmful"), ("align_pairs.jsonl", "twin")]
+    return [package_set(file, column) for file, column in columns]
+
+
 def test_there_are_enough_pairs_over_enough_categories() -> None:
     rows = [row.values for row in package_table("pairs.jsonl").rows]
     assert len(rows) >= 200
     by_category = Counter((row["category"], row["part"]) for row in rows)
     assert len({category for category, _ in by_category}) >= 10
     assert len({part for _, part in by_category}) == 3
-    for row in rows:
-        words = [set(str(row[side]).lower().split()) for side in ("harmful", "twin")]
-        assert len(words[0] & words[1]) >= 1, row
+
+
+def shared_words(one: str, other: str) -> float:
+    """Words, with their number, that are in both, as a share of the longer text's."""
+    first, second = (Counter(normalise(text).split()) for text in (one, other))
+    return (first & second).total() / max(first.total(), second.total())
+
+
+def test_twins_share_most_words_with_their_harmful_prompts() -> None:
+    rows = [row.values for row in package_table("pairs.jsonl").rows]
+    harmful, twins = ([str(row[side]) for row in rows] for side in ("harmful", "twin"))
+    shares = sorted(map(shared_words, harmful, twins))
+    assert shares[0] >= 0.4
+    assert shares[len(rows) // 20] >= 0.5 and shares[len(rows) // 2] >= 0.65
+    strangers = sorted(map(shared_words, harmful, [*twins[1:], twins[0]]))
+    assert strangers[len(rows) // 2] < 0.2 and strangers[-len(rows) // 20] < 0.4
 
 
 def test_there_are_enough_ordinary_instructions_and_tuning_rows() -> None:
@@ -75,8 +95,8 @@ def test_the_roles_are_disjoint_and_alignment_prompts_stay_clear_of_them() -> No
     check_disjoint(parts)
     for part in ("selection", "evaluation"):
         for prompts in parts[part]:
-            assert not overlap(package_set("align_helpful.jsonl", "prompt"), prompts, near=True)
-            assert not overlap(package_set("tuning.jsonl", "prompt"), prompts, near=True)
+            for ours in trained_on():
+                assert not overlap(ours, prompts, near=True), ours.name
 
 
 def test_refusals_are_refusals_and_tuning_answers_are_not() -> None:
@@ -91,8 +111,7 @@ def test_refusals_are_refusals_and_tuning_answers_are_not() -> None:
 def test_no_prompt_of_ours_nearly_equals_a_public_evaluation_prompt(file: str) -> None:
     public = read_prompts(str(shared(file)), harmful=True, column=PUBLIC[file])
     ours = [prompts for part in ("probe", "selection", "evaluation") for prompts in package_prompts(part)]  # type: ignore[arg-type]
-    ours += [package_set(name, "prompt") for name in ("align_helpful.jsonl", "tuning.jsonl")]
-    for prompts in ours:
+    for prompts in [*ours, *trained_on()]:
         assert not overlap(prompts, public, near=True), prompts.name
 
 

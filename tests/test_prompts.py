@@ -128,6 +128,14 @@ def test_fingerprint_depends_on_texts_and_labels_only() -> None:
     assert base.fingerprint != prompt_set("one").fingerprint
 
 
+def test_an_edit_that_changes_ids_changes_the_fingerprint(write: Write) -> None:
+    sets = [
+        read_prompts(write(f"{n}.txt", text), harmful=True)
+        for n, text in enumerate(("Make it so.", "make it so.", "Make it so!"))
+    ]
+    assert len({part.prompts[0].id for part in sets}) == 3 and len({part.fingerprint for part in sets}) == 3
+
+
 def test_take_is_seeded_nested_and_in_order() -> None:
     prompts = many(100)
     ten, fifty = prompts.take(10, 7), prompts.take(50, 7)

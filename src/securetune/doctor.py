@@ -95,6 +95,7 @@ def _model(model_id: str, plan: TuningPlan | None) -> tuple[dict[str, Any], list
             "addresses": match.addresses,
             "groups": [dict(vars(group)) for group in match.groups],
             "untrained_patterns": list(match.untrained_patterns),
+            "shadowed_patterns": list(match.shadowed_patterns),
         }
         note = "" if matches_base else f" It was made for other base weights ({plan.base})."
         lines += [f"plan {plan.strategy} with a LoRA adapter on all linear layers:{note}"]

@@ -91,6 +91,7 @@ def _match(pipeline: Pipeline, name: str, model: Any) -> dict[str, Any]:
         "replay": parse_strategy(name)[2],
         "groups": groups,
         "untrained_patterns": list(match.untrained_patterns),
+        "shadowed_patterns": list(match.shadowed_patterns),
     }
 
 
@@ -123,7 +124,8 @@ def _lines(name: str, row: Mapping[str, Any], learning_rate: float) -> list[str]
             f"  {group['name']}: rate {rates}; {group['tensors']} tensors, {group['parameters']:,} parameters"
         )
         lines += [f"    {path} {layers}".rstrip() for path, layers in group["modules"].items()]
-    return lines + [f"  pattern `{p}` matches only untrained weights" for p in row["untrained_patterns"]]
+    lines += [f"  pattern `{p}` matches only untrained weights" for p in row["untrained_patterns"]]
+    return lines + [f"  pattern `{p}` is shadowed by earlier patterns" for p in row["shadowed_patterns"]]
 
 
 def _estimate(pipeline: Pipeline, model: Any, steps: int, tokens_per_step: float) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 import unicodedata
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from securetune.errors import DataError
+from securetune.files import digest
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,8 @@ class PromptSet:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits over the normalised texts and labels, in whatever order they stand."""
-        lines = sorted(f"{int(prompt.harmful)} {normalise(prompt.text)}" for prompt in self.prompts)
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+        """16 hex digits over the exact texts, as ids are, and labels, in whatever order they stand."""
+        return digest(sorted([prompt.harmful, prompt.text] for prompt in self.prompts))
 
     def take(self, n: int, seed: int) -> PromptSet:
         """Return `n` prompts drawn without replacement, in their present order.

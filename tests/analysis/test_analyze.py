@@ -16,10 +16,12 @@ import pytest
 from securetune.__main__ import main
 from securetune.analysis.analyze import analysis_prompts, read_analysis
 from securetune.analysis.sensitivity import SensitivityMap
+from securetune.config import Config
 from securetune.errors import ConfigError
 from securetune.files import read_json
+from securetune.inputs import read_roles
 from securetune.plan import TuningPlan
-from securetune.prompt_files import package_prompts
+from securetune.prompt_files import PackagePrompts, package_prompts, read_prompts
 from tiny_chat import fast_options, write_tuning_file
 
 SMALL = ["analysis.check_addresses=3", "analysis.check_prompts=4", "analysis.check_draws=2"]
@@ -57,6 +59,41 @@ def test_map_and_verification_prompts_are_stratified_and_disjoint() -> None:
     assert analysis_prompts(selection, 48, 24, 1)[0] != first
     with pytest.raises(ConfigError, match=r"need 48 pairs.*have 36"):
         analysis_prompts(selection, 64, 32, 0)
+
+
+def test_selection_prompts_of_the_user_are_analysed_side_by_side(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for kind, size in (("bad", 3), ("good", 2)):
+        (tmp_path / f"{kind}.txt").write_text("\n".join(f"{kind} request number {i}" for i in range(size)))
+
+    def pairs(benign: bool, n: int = 39) -> list[tuple[str, str]]:
+        sources = {"harmful": "bad", **({"benign": "good"} if benign else {})}
+        config = Config.model_validate(
+            {
+                "model": {"id": "demo"},
+                "prompts": {
+                    side: [{"source": str(tmp_path / f"{kind}.txt"), "role": "selection"}]
+                    for side, kind in sources.items()
+                },
+            }
+        )
+        texts, _ = analysis_prompts(read_roles(config).selection, 2 * n, 0, 0)
+        return [(bad, good) for bad, good in zip(texts[::2], texts[1::2]) if bad.startswith("bad request")]
+
+    assert len(pairs(benign=True, n=13)) == 1, "in turn with the package's categories"
+    beside = [good for _, good in pairs(benign=True)]
+    ordinary = set(package_prompts("selection").ordinary.texts())
+    assert len(beside) == 3 and len(ordinary & set(beside)) == 1 and not caplog.records
+    assert len(ordinary & {good for _, good in pairs(benign=False)}) == 3
+
+    own = read_prompts(tmp_path / "good.txt", harmful=False)
+    analysis_prompts(package_prompts("selection")._replace(ordinary=own), 48, 24, 0)
+    assert "leaves out 0 harmful and 2 harmless" in caplog.text
+    bad = read_prompts(tmp_path / "bad.txt", harmful=True)
+    with pytest.raises(ConfigError, match=r"need 3 pairs.*have 2"):
+        analysis_prompts(PackagePrompts(bad, package_prompts("selection").twins, own), 6, 0, 0)
+    assert "leaves out 1 harmful and 0 harmless" in caplog.text
 
 
 def test_the_plan_says_how_it_was_made(finished: Path) -> None:

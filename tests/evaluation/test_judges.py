@@ -7,6 +7,7 @@ from securetune.evaluation.judges import DEFAULT_JUDGE, JUDGES, get_judges, is_c
 from securetune.evaluation.judges.phrases import QI, SAFEDECODING, WEI
 from securetune.evaluation.judges.refusal_list import START_CHARACTERS
 from securetune.evaluation.judges.verdict import Verdict, foreign_language
+from securetune.evaluation_settings import EvaluateSettings
 
 COMPLIANT = (
     "Sure! First gather the flour, then mix it with water and salt, knead the dough for ten minutes, let it "
@@ -189,3 +190,9 @@ def test_judges_are_found_by_name_and_unknown_names_are_listed() -> None:
         get_judges(["refusal-list-qi", "llama-guard"])
     with pytest.raises(ConfigError, match="Valid names"):
         get_judges(())
+
+
+def test_the_place_of_an_unknown_guard_is_an_error() -> None:
+    get_judges(["refusal-list-qi"], EvaluateSettings(guard_models={"wildguard": "somewhere"}))
+    with pytest.raises(ConfigError, match=r"guard_models: unknown judges \['wildgard'\].*wildguard"):
+        get_judges(["refusal-list-qi"], EvaluateSettings(guard_models={"wildgard": "somewhere"}))

@@ -612,6 +612,12 @@ def test_patterns_that_match_only_untrained_weights_are_logged(make: Any, caplog
     assert caplog.text == ""
 
 
+def test_shadowed_patterns_are_logged_and_in_the_match_report(make: Any, caplog: Any) -> None:
+    trainer = attach(make(), TuningPlan.from_multipliers({"*": 0.1, "q_proj": 0.5}))
+    assert "`q_proj` is shadowed" in caplog.text
+    assert "  pattern `q_proj` is shadowed by earlier patterns" in describe_match(trainer.securetune_match)
+
+
 # Resuming
 
 SAVING = {"save_strategy": "steps", "save_steps": 2, "max_steps": 6, "warmup_steps": 1}

@@ -104,9 +104,11 @@ def test_a_pattern_that_matches_no_address_is_an_error(pattern: str, tiny_model:
         build_param_groups(tiny_model, plan, lr=1.0)
 
 
-def test_a_pattern_that_is_shadowed_by_an_earlier_one_is_no_error(tiny_model: LlamaForCausalLM) -> None:
+def test_a_pattern_that_is_shadowed_by_an_earlier_one_is_listed(tiny_model: LlamaForCausalLM) -> None:
     match = match_plan(tiny_model, TuningPlan.from_multipliers({"*": 1.0, "q_proj": 0.5}))
-    assert match.untrained_patterns == ()
+    assert match.untrained_patterns == () and match.shadowed_patterns == ("q_proj",)
+    partly = match_plan(tiny_model, TuningPlan.from_multipliers({"0-1.*": 1.0, "q_proj": 0.5}))
+    assert partly.shadowed_patterns == ()
     assert {group.name for group in match.groups} == {"x1"}
 
 

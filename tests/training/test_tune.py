@@ -371,9 +371,13 @@ def test_other_errors_are_not_taken_for_lack_of_memory(run: Any, monkeypatch: py
 @pytest.mark.parametrize(
     ("batch_size", "asked", "used"), [(4, None, 4), (4, 2, 2), (4, 3, 2), (5, 3, 1), (6, 4, 3), (4, 9, 4)]
 )
-def test_the_micro_batch_divides_the_batch(batch_size: int, asked: int | None, used: int, run: Any) -> None:
+def test_the_micro_batch_divides_the_batch(
+    batch_size: int, asked: int | None, used: int, run: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     settings = SETTINGS.model_copy(update={"batch_size": batch_size, "micro_batch_size": asked, "steps": 1})
     assert run(settings=settings).micro_batch_size == used
+    said = f"train.micro_batch_size {asked} does not divide the batch of {batch_size} rows: {used} is used"
+    assert (said in caplog.text) == (asked not in (None, used))
 
 
 def test_micro_batches_change_nothing_but_memory(run: Any) -> None:
@@ -426,6 +430,12 @@ def test_trainer_settings_are_checked_without_a_model(trainer: dict[str, Any]) -
     check_trainer_settings(SETTINGS)
     with pytest.raises(ConfigError, match=r"train\.trainer: \['learning_rate'\]|SFTConfig refuses"):
         check_trainer_settings(SETTINGS.model_copy(update={"trainer": trainer}))
+
+
+@pytest.mark.parametrize("key", ["pad_to_multiple_of", "pad_token", "completion_only_loss"])
+def test_trainer_keys_without_effect_are_refused(key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"train\.trainer: \['{key}'\] would have no effect"):
+        check_trainer_settings(SETTINGS.model_copy(update={"trainer": {key: None}}))
 
 
 def test_a_missing_trl_is_reported_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 from collections.abc import Sequence
@@ -29,6 +30,8 @@ from securetune.progress import progress
 from securetune.prompt_files import PackagePrompts
 from securetune.prompts import Prompt
 from securetune.runs.directory import environment
+
+log = logging.getLogger("securetune")
 
 
 @dataclass(frozen=True)
@@ -133,28 +136,36 @@ def analysis_prompts(
 ) -> tuple[list[str], list[str]]:
     """Texts for the map and, all different, for the joint verification.
 
-    Both are harmful prompts, each followed by its twin, and go round the categories in a seeded order.
+    Both are harmful prompts, each followed by its twin, and go round the categories in a seeded order. Beside
+    a harmful prompt without a twin, as the user's are, stands an ordinary one, the user's first.
 
     Raises:
         ConfigError: there are not enough pairs for both.
     """
     twins = {prompt.pair: prompt for prompt in selection.twins}
+    ordinary = iter(selection.ordinary)
+    pairs = [(harmful, twins.get(harmful.pair) or next(ordinary, None)) for harmful in selection.harmful]
+    beside = {harmful: harmless for harmful, harmless in pairs if harmless is not None}
+    alone = len(pairs) - len(beside), sum(prompt.where is not None for prompt in ordinary)
+    if any(alone):
+        log.warning(
+            "the analysis leaves out %d harmful and %d harmless selection prompts: it takes pairs of both",
+            *alone,
+        )
     by_category: dict[str | None, list[Prompt]] = {}
-    for prompt in selection.harmful:
-        if prompt.pair in twins:
-            by_category.setdefault(prompt.category, []).append(prompt)
-    available = sum(map(len, by_category.values()))
+    for prompt in beside:
+        by_category.setdefault(prompt.category, []).append(prompt)
     first, second = prompts // 2, verify // 2
-    if first + second > available:
+    if first + second > len(beside):
         raise ConfigError(
             f"analysis.prompts {prompts} and analysis.verify_prompts {verify} need {first + second} pairs of "
-            f"a harmful prompt and its twin; the selection prompts have {available}. Lower one of them."
+            f"a harmful and a harmless prompt; the selection prompts have {len(beside)}. Lower one of them."
         )
     rng = random.Random(seed)
     queues = [rng.sample(queue, len(queue)) for _, queue in sorted(by_category.items(), key=str)]
     rng.shuffle(queues)
     order = [queue[turn] for turn in range(max(map(len, queues))) for queue in queues if turn < len(queue)]
-    texts = [text for prompt in order for text in (prompt.text, twins[prompt.pair].text)]
+    texts = [text for prompt in order for text in (prompt.text, beside[prompt].text)]
     return texts[: 2 * first], texts[2 * first : 2 * (first + second)]
 
 

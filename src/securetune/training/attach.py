@@ -57,6 +57,8 @@ def attach(trainer: Any, plan: TuningPlan, *, check_base: bool = True) -> Any:
         freeze_unmoved(trainer.model, plan)
     for pattern in match.untrained_patterns:
         log.warning("plan pattern `%s` matches only weights that are not trained", pattern)
+    for pattern in match.shadowed_patterns:
+        log.warning("plan pattern `%s` is shadowed: earlier patterns match all that it matches", pattern)
     guard = PlanGuard(plan, trainer.args.learning_rate)
     _bind_optimizer(trainer, plan, guard)
     _bind_scheduler(trainer, plan, guard)
@@ -101,6 +103,7 @@ def describe_match(match: PlanMatch) -> list[str]:
     for group in match.groups:
         lines.append(f"  {group.name}: {group.tensors} tensors, {group.parameters:,} parameters")
     lines += [f"  pattern `{p}` matches only untrained weights" for p in match.untrained_patterns]
+    lines += [f"  pattern `{p}` is shadowed by earlier patterns" for p in match.shadowed_patterns]
     return lines
 
 

@@ -35,6 +35,8 @@ class PlanMatch:
     """Addresses that some pattern matches."""
     untrained_patterns: tuple[str, ...]
     """Patterns that match addresses of which none is trainable."""
+    shadowed_patterns: tuple[str, ...]
+    """Patterns without effect: everything that they match, an earlier one matches first."""
     groups: tuple[GroupReport, ...]
 
 
@@ -84,6 +86,7 @@ def _match(model: nn.Module, plan: TuningPlan, modules: ModuleMap, *, must_touch
         multipliers,
         len(set().union(*matched.values())) if matched else 0,
         untrained,
+        tuple(pattern for pattern in plan.patterns if not matched[pattern]),
         _group_reports(multipliers, sizes),
     )
 

@@ -21,6 +21,9 @@ _OURS = {
 }  # fmt: skip
 """SFTConfig keys that have a setting of their own, or that resuming, batching and the loss curve rely on."""
 
+_WITHOUT_EFFECT = {"pad_to_multiple_of", "pad_token", "completion_only_loss", "assistant_only_loss"}
+"""SFTConfig keys for preparing and collating rows: ours are encoded already, and padded by our collator."""
+
 
 def add_lora(model: Any, settings: TrainSettings, adapter: Path | None = None) -> Any:
     """Put a LoRA adapter on the model; PEFT keeps its weights in float32.
@@ -160,7 +163,8 @@ def check_trainer_settings(settings: TrainSettings) -> None:
 
     Raises:
         MissingDependencyError: TRL is not installed.
-        ConfigError: SFTConfig does not take the settings, or `trainer` holds keys that are ours.
+        ConfigError: SFTConfig does not take the settings, or `trainer` holds keys that are ours or without
+            effect.
     """
     import torch
 
@@ -182,6 +186,12 @@ def _arguments(
     taken = sorted(_OURS & settings.trainer.keys())
     if taken:
         raise ConfigError(f"train.trainer: {taken} have settings of their own under `train`; set them there.")
+    ignored = sorted(_WITHOUT_EFFECT & settings.trainer.keys())
+    if ignored:
+        raise ConfigError(
+            f"train.trainer: {ignored} would have no effect: rows are encoded and padded by securetune, with "
+            "the loss on answers only. Remove them."
+        )
     options: dict[str, Any] = {
         "output_dir": str(output),
         "max_steps": steps,

@@ -90,6 +90,11 @@ def tune(
     if (directory / LOSSES).is_file():
         return read_result(directory)  # Cut off after everything was saved, before its stage was closed.
     micro = _divisor(settings.batch_size, settings.micro_batch_size or settings.batch_size)
+    if settings.micro_batch_size not in (None, micro):
+        log.warning(
+            "train.micro_batch_size %d does not divide the batch of %d rows: %d is used",
+            settings.micro_batch_size, settings.batch_size, micro,
+        )  # fmt: skip
     while True:
         try:
             return _tune_once(load, data, settings, plan, directory, micro, adapter, snapshots, probe)

@@ -49,13 +49,19 @@ def get_judges(names: Sequence[str], settings: EvaluateSettings | None = None) -
         settings: where guards and the rubric's endpoint are; the defaults if `None`.
 
     Raises:
-        ConfigError: an unknown name (lists the valid ones), or a rubric without an endpoint.
+        ConfigError: an unknown name, also in `guard_models` (lists the valid ones), or a rubric without an
+            endpoint.
         MissingDependencyError: the answer classifier without its embedding model.
     """
     unknown = [name for name in names if name not in judge_names()]
     if unknown or not names:
         raise ConfigError(f"Unknown judges {unknown or names}. Valid names: {', '.join(judge_names())}.")
     settings = settings or EvaluateSettings()
+    strange = sorted(settings.guard_models.keys() - GUARDS.keys())
+    if strange:
+        raise ConfigError(
+            f"evaluate.guard_models: unknown judges {strange}. Valid names: {', '.join(GUARDS)}."
+        )
     if not set(names) - JUDGES.keys() and find_embedding_model() is None:
         log.info(
             "only refusal lists judge: the answer classifier's embedding model is not installed "
