@@ -16,9 +16,11 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from securetune.__main__ import main
+from securetune.errors import TrainingError
 from securetune.files import read_json
 from securetune.models.fingerprint import fingerprint
 from securetune.plan import TuningPlan
+from securetune.training.tune import tune
 from tiny_chat import HELPED, fast_options, write_tuning_file
 
 
@@ -59,6 +61,34 @@ def test_the_start_model_refuses_so_the_positive_control_holds(finished: Path) -
     rows = read_json(finished / "results.json")
     start = [row for row in rows if row["model"] == "start" and row["metric"] == "asr"]
     assert all(row["value"] <= 0.25 for row in start)
+
+
+def test_strategies_that_fail_leave_the_report_of_the_others(
+    tiny_model: Any, tokenizer: Any, data: Path, tmp_path: Path, monkeypatch: Any, capsys: Any
+) -> None:
+    def diverges(load: Any, data: Any, settings: Any, plan: TuningPlan, *args: Any, **options: Any) -> Any:
+        if plan.strategy == "uniform":
+            assert not (tmp_path / "run" / "tune" / "vanilla").exists()
+            assert (tmp_path / "run" / "replay" / "responses.jsonl").is_file()
+            raise TrainingError("the loss is nan")
+        return tune(load, data, settings, plan, *args, **options)
+
+    monkeypatch.setattr("securetune.pipeline.tune", diverges)
+    for part in (tiny_model, tokenizer):
+        part.save_pretrained(tmp_path / "model")  # Untrained, so it refuses nothing.
+    call = ["run", *options(tmp_path / "model", data, tmp_path / "run"), *fast_options()]
+    names = "strategy.names=[uniform-0.3,vanilla,self-replay]"
+    assert main([*call, "--set", names]) == 2
+    error = capsys.readouterr().err
+    report = (tmp_path / "run" / "report.md").read_text()
+    for text in (error, report):
+        assert "the loss is nan" in text and "refuses none of" in text
+    models = {row["model"] for row in read_json(tmp_path / "run" / "results.json")}
+    assert models == {"start", "vanilla"}
+    # Where none is left there is nothing to report.
+    call[call.index("--out") + 1] = str(tmp_path / "none")
+    assert main([*call, "--set", "strategy.names=[self-replay]"]) == 1
+    assert not (tmp_path / "none" / "report.md").exists()
 
 
 def test_running_again_repeats_no_stage(finished: Path, chat_model: Path, data: Path) -> None:

@@ -29,7 +29,7 @@ from securetune.cli_options import (
     Template,
 )
 from securetune.compare_command import compare
-from securetune.errors import SecureTuneError
+from securetune.errors import SecureTuneError, TrainingError
 from securetune.judging_commands import COMMANDS
 from securetune.run_settings import check_redo, open_pipeline, recorded
 
@@ -77,6 +77,9 @@ def run(
     with recorded(pipeline, redo):
         report = pipeline.execute()
     _emit_report(report, json)
+    if pipeline.failed:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in pipeline.failed.items())
+        raise TrainingError(f"The report lacks what could not be tuned. {reasons}")
 
 
 @app.command()
