@@ -260,6 +260,21 @@ def test_stages_one_by_one_leave_the_settings_of_the_run(
     assert settings["precision of every model"] == "float32"
 
 
+def test_a_mistake_that_shows_late_leaves_the_settings_of_what_is_finished(
+    tiny_model: Any, tokenizer: Any, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    for part in (tiny_model, tokenizer):
+        part.save_pretrained(tmp_path / "model")  # Untrained, so it refuses nothing.
+    same = options(tmp_path / "model", data, out)
+    assert main(["-q", "run", *same, *fast_options(), "--set", "strategy.names=[self-replay]"]) == 1
+    assert "refuses none of" in capsys.readouterr().err
+    assert yaml.safe_load((out / "config.yaml").read_text())["evaluate"]["limit"] == 8
+    # The evaluation of the start model is taken up by its settings.
+    assert main(["-q", "train", *same, "--strategy", "vanilla"]) == 0
+    assert main(["-q", "evaluate", *same, "--strategy", "vanilla"]) == 0
+
+
 def test_an_analysis_alone_leaves_its_settings(chat_model: Path, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     arguments = [

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from securetune import terminal
 from securetune.config import Config, load_settings
 from securetune.errors import UsageError
-from securetune.runs.directory import Run
+from securetune.runs.directory import Run, Stage
 
 if TYPE_CHECKING:
     from securetune.pipeline import Pipeline
@@ -61,7 +61,7 @@ def recorded(pipeline: Pipeline, redo: list[str] | None = None, *, check: bool =
 
     Settings are written when the inputs have been read, so that a call that is cut off can be continued;
     those of an earlier call are replaced once every stage has accepted the new ones. A first call that
-    fails because of a mistake leaves none.
+    fails because of a mistake leaves none, unless a stage has begun: later calls need its settings.
     """
     check_redo(pipeline, redo)
     if check:
@@ -74,8 +74,9 @@ def recorded(pipeline: Pipeline, redo: list[str] | None = None, *, check: bool =
     try:
         yield
     except UsageError:
-        if not kept:
-            pipeline.run.config_file.unlink()
+        run = pipeline.run
+        if not kept and not any(Stage(run.path / name, {}).begun for name in run.stages()):
+            run.config_file.unlink()
         raise
     _write_config(pipeline)
 
