@@ -134,7 +134,7 @@ class Pipeline(StartModel):
         """The stage of the analysis."""
         prompts = self.prompts
         inputs = {
-            **self._inputs(self.dtype),
+            **self._inputs(self.precision if self.config.analysis.quantised else self.dtype),
             "settings": self.config.analysis.model_dump(mode="json"),
             "prompts": prompts.fingerprints(*prompts.probe, *prompts.selection),
             "seed": self.config.seed,
