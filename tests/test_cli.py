@@ -16,10 +16,12 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from securetune.__main__ import main
+from securetune.config import AlignSettings, Config
 from securetune.errors import TrainingError
 from securetune.files import read_json
 from securetune.models.fingerprint import fingerprint
 from securetune.plan import TuningPlan
+from securetune.runs.directory import Run
 from securetune.training.tune import tune
 from tiny_chat import HELPED, fast_options, write_tuning_file
 
@@ -408,6 +410,23 @@ def test_align_writes_a_stock_adapter_with_a_card(
     assert main(["-q", "align", str(chat_model), "--out", str(out)]) == 0
     assert main(["-q", "align", str(chat_model), "--out", str(out), "--set", "answer_tokens=9"]) == 1
     assert "answer_tokens: 8 -> 9" in capsys.readouterr().err
+
+
+def test_align_and_the_other_commands_refuse_each_others_directory(
+    chat_model: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kinds: list[tuple[str, Any]] = [("run", Config), ("align", AlignSettings)]
+    for command, kind in kinds:
+        settings = kind(model={"id": str(chat_model)}).model_dump(mode="json")
+        Run(tmp_path / command).write_config(settings, f"securetune {command}")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert main(["align", str(chat_model), "--out", str(tmp_path / "run")]) == 1
+    error = capsys.readouterr().err
+    assert "is a directory of `securetune run`" in error and "Use another --out" in error
+    for command in ("run", "analyze", "evaluate"):
+        assert main([command, *options(chat_model, data, tmp_path / "align")]) == 1
+        assert "is a directory of `securetune align`" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_doctor_matches_a_plan(chat_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
