@@ -16,9 +16,13 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from securetune.__main__ import main
+from securetune.config import AlignSettings, Config
+from securetune.errors import TrainingError
 from securetune.files import read_json
 from securetune.models.fingerprint import fingerprint
 from securetune.plan import TuningPlan
+from securetune.runs.directory import Run
+from securetune.training.tune import tune
 from tiny_chat import HELPED, fast_options, write_tuning_file
 
 
@@ -60,6 +64,34 @@ def test_the_start_model_refuses_so_the_positive_control_holds(finished: Path) -
     start = [row for row in rows if row["model"] == "start" and row["metric"] == "asr"]
     assert start
     assert all(row["value"] <= 0.25 for row in start)
+
+
+def test_strategies_that_fail_leave_the_report_of_the_others(
+    tiny_model: Any, tokenizer: Any, data: Path, tmp_path: Path, monkeypatch: Any, capsys: Any
+) -> None:
+    def diverges(load: Any, data: Any, settings: Any, plan: TuningPlan, *args: Any, **options: Any) -> Any:
+        if plan.strategy == "uniform":
+            assert not (tmp_path / "run" / "tune" / "vanilla").exists()
+            assert (tmp_path / "run" / "replay" / "responses.jsonl").is_file()
+            raise TrainingError("the loss is nan")
+        return tune(load, data, settings, plan, *args, **options)
+
+    monkeypatch.setattr("securetune.pipeline.tune", diverges)
+    for part in (tiny_model, tokenizer):
+        part.save_pretrained(tmp_path / "model")  # Untrained, so it refuses nothing.
+    call = ["run", *options(tmp_path / "model", data, tmp_path / "run"), *fast_options()]
+    names = "strategy.names=[uniform-0.3,vanilla,self-replay]"
+    assert main([*call, "--set", names]) == 2
+    error = capsys.readouterr().err
+    report = (tmp_path / "run" / "report.md").read_text()
+    for text in (error, report):
+        assert "the loss is nan" in text and "refuses none of" in text
+    models = {row["model"] for row in read_json(tmp_path / "run" / "results.json")}
+    assert models == {"start", "vanilla"}
+    # Where none is left there is nothing to report.
+    call[call.index("--out") + 1] = str(tmp_path / "none")
+    assert main([*call, "--set", "strategy.names=[self-replay]"]) == 1
+    assert not (tmp_path / "none" / "report.md").exists()
 
 
 def test_running_again_repeats_no_stage(finished: Path, chat_model: Path, data: Path) -> None:
@@ -231,6 +263,21 @@ def test_stages_one_by_one_leave_the_settings_of_the_run(
     assert settings["precision of every model"] == "float32"
 
 
+def test_a_mistake_that_shows_late_leaves_the_settings_of_what_is_finished(
+    tiny_model: Any, tokenizer: Any, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    for part in (tiny_model, tokenizer):
+        part.save_pretrained(tmp_path / "model")  # Untrained, so it refuses nothing.
+    same = options(tmp_path / "model", data, out)
+    assert main(["-q", "run", *same, *fast_options(), "--set", "strategy.names=[self-replay]"]) == 1
+    assert "refuses none of" in capsys.readouterr().err
+    assert yaml.safe_load((out / "config.yaml").read_text())["evaluate"]["limit"] == 8
+    # The evaluation of the start model is taken up by its settings.
+    assert main(["-q", "train", *same, "--strategy", "vanilla"]) == 0
+    assert main(["-q", "evaluate", *same, "--strategy", "vanilla"]) == 0
+
+
 def test_an_analysis_alone_leaves_its_settings(chat_model: Path, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     arguments = [
@@ -364,6 +411,23 @@ def test_align_writes_a_stock_adapter_with_a_card(
     assert main(["-q", "align", str(chat_model), "--out", str(out)]) == 0
     assert main(["-q", "align", str(chat_model), "--out", str(out), "--set", "answer_tokens=9"]) == 1
     assert "answer_tokens: 8 -> 9" in capsys.readouterr().err
+
+
+def test_align_and_the_other_commands_refuse_each_others_directory(
+    chat_model: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kinds: list[tuple[str, Any]] = [("run", Config), ("align", AlignSettings)]
+    for command, kind in kinds:
+        settings = kind(model={"id": str(chat_model)}).model_dump(mode="json")
+        Run(tmp_path / command).write_config(settings, f"securetune {command}")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert main(["align", str(chat_model), "--out", str(tmp_path / "run")]) == 1
+    error = capsys.readouterr().err
+    assert "is a directory of `securetune run`" in error and "Use another --out" in error
+    for command in ("run", "analyze", "evaluate"):
+        assert main([command, *options(chat_model, data, tmp_path / "align")]) == 1
+        assert "is a directory of `securetune align`" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_doctor_matches_a_plan(chat_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -164,3 +164,9 @@ def test_4_bit_weights_cannot_be_tuned_in_full() -> None:
     assert load("model.load_in_4bit=true").model.load_in_4bit
     with pytest.raises(ConfigError, match=r"use train\.method `lora`"):
         load("model.load_in_4bit=true", "train.method=full")
+
+
+def test_a_quantised_analysis_needs_quantised_weights() -> None:
+    assert load("analysis.quantised=true", "model.load_in_4bit=true").analysis.quantised
+    with pytest.raises(ConfigError, match=r"set model\.load_in_4bit"):
+        load("analysis.quantised=true")

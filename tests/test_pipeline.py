@@ -92,6 +92,15 @@ def test_start_and_tuned_models_are_measured_at_one_precision(
     assert found[0] == found[1] == (expected.split()[-1], "4-bit" in expected)
 
 
+@pytest.mark.parametrize(("quantised", "expected"), [(False, "float32"), (True, "4-bit NF4, float32")])
+def test_the_precision_of_the_analysis_is_among_its_inputs(
+    quantised: bool, expected: str, base: Path, tmp_path: Path
+) -> None:
+    model = {"load_in_4bit": True, "dtype": "float32"}
+    made = pipeline(base, tmp_path / "run", model=model, analysis={"quantised": quantised})
+    assert made.analysis_stage().inputs["precision"] == expected
+
+
 def test_a_start_adapter_is_one_model_for_plain_and_for_4_bit_loads(
     base: Path, adapter: Path, tmp_path: Path
 ) -> None:

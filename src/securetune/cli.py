@@ -29,9 +29,9 @@ from securetune.cli_options import (
     Template,
 )
 from securetune.compare_command import compare
-from securetune.errors import SecureTuneError
+from securetune.errors import SecureTuneError, TrainingError
 from securetune.judging_commands import COMMANDS
-from securetune.run_settings import check_redo, open_pipeline, recorded
+from securetune.run_settings import check_owner, check_redo, open_pipeline, recorded
 
 log = logging.getLogger("securetune")
 
@@ -77,6 +77,9 @@ def run(
     with recorded(pipeline, redo):
         report = pipeline.execute()
     _emit_report(report, json)
+    if pipeline.failed:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in pipeline.failed.items())
+        raise TrainingError(f"The report lacks what could not be tuned. {reasons}")
 
 
 @app.command()
@@ -246,6 +249,7 @@ def align(
         base["model"]["load_in_4bit"] = True
     overrides = {"refuse": refuse, "help": help_with, "exclude": exclude}
     overrides = {key: value for key, value in overrides.items() if value}
+    check_owner(Run(out), AlignSettings)
     saved = out / "config.yaml"
     if config is None and saved.is_file():
         # A second call on a run uses that run's settings.

@@ -185,6 +185,11 @@ class Config(Settings):
                 "model.load_in_4bit and train.method `full`: 4-bit weights cannot be tuned themselves; use "
                 "train.method `lora`, or no load_in_4bit"
             )
+        if self.analysis.quantised and not self.model.load_in_4bit:
+            raise ValueError(
+                "analysis.quantised is true, model.load_in_4bit false: there are no quantised weights to "
+                "analyse; set model.load_in_4bit (--load-in-4bit) too, or leave analysis.quantised out"
+            )
         return self
 
 

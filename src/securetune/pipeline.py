@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from copy import copy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from securetune.analysis.rows import Part
 from securetune.config import parse_strategy
 from securetune.dataset import Conversation, TrainingData
 from securetune.encoding import encode
-from securetune.errors import UsageError
+from securetune.errors import SecureTuneError, StaleArtifactError, UsageError
 from securetune.evaluation.evaluate import Evaluation, Suite, evaluate
 from securetune.evaluation.generate import Decoding
 from securetune.evaluation.judges import get_judges
@@ -56,6 +56,8 @@ class Pipeline(StartModel):
     """Behind the name of every tuned model, where one run directory holds several of a strategy."""
     snapshots: Snapshots | None = None
     """What training keeps of the weights on the way."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """Strategies that could not be tuned in `execute`, with the reason; they are in no evaluation."""
 
     def __post_init__(self) -> None:
         """Refuse unknown judges, engines and trainer settings before hours of answers, not after."""
@@ -132,7 +134,7 @@ class Pipeline(StartModel):
         """The stage of the analysis."""
         prompts = self.prompts
         inputs = {
-            **self._inputs(self.dtype),
+            **self._inputs(self.precision if self.config.analysis.quantised else self.dtype),
             "settings": self.config.analysis.model_dump(mode="json"),
             "prompts": prompts.fingerprints(*prompts.probe, *prompts.selection),
             "seed": self.config.seed,
@@ -296,8 +298,8 @@ class Pipeline(StartModel):
         _ = self.prompts
 
     def models(self) -> list[str]:
-        """`start` and every strategy of the configuration."""
-        return ["start", *self.config.strategy.names]
+        """`start` and every strategy of the configuration that has not failed."""
+        return ["start", *(name for name in self.config.strategy.names if name not in self.failed)]
 
     def report(self, *, show_text: bool = False) -> Path:
         """Write `results.json`, `report.{json,html,md}` and the model cards; return the HTML."""
@@ -307,13 +309,24 @@ class Pipeline(StartModel):
         return report_run(self, evaluations, show_text=show_text)
 
     def execute(self) -> Path:
-        """Everything, in the order in which a cut-off run is most useful."""
+        """Everything, in the order in which a cut-off run is most useful; a strategy may fail alone."""
         self.evaluate("start")
-        for name in self.config.strategy.names:
-            self.train(name)
-        for name in self.config.strategy.names:
-            self.evaluate(name)
+        for name in self.models()[1:]:
+            if parse_strategy(name)[2] == "self-replay":
+                self._attempt(name, self.refusals)
+        for name in self.models()[1:]:
+            self._attempt(name, partial(self.train, name))
         return self.report()
+
+    def _attempt(self, name: str, work: Callable[[], Any]) -> None:
+        """Do work for one strategy; if that fails, go on without it, unless no strategy is left."""
+        try:
+            work()
+        except SecureTuneError as error:
+            self.failed[name] = str(error)
+            if isinstance(error, StaleArtifactError) or self.models() == ["start"]:
+                raise
+            log.error("%s failed and is left out, the others go on: %s", name, error)
 
 
 def _identified(weights: Path) -> dict[str, Any]:

@@ -10,10 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from securetune import terminal
-from securetune.config import Config, load_settings
-from securetune.errors import UsageError
-from securetune.runs.directory import Run
+from securetune.config import AlignSettings, Config, load_settings
+from securetune.errors import ConfigError, UsageError
+from securetune.runs.directory import Run, Stage
+from securetune.settings import Settings
 
 if TYPE_CHECKING:
     from securetune.pipeline import Pipeline
@@ -46,6 +49,7 @@ def open_pipeline(options: dict[str, Any], *makes: str) -> Pipeline:
     if options.get("lm_eval"):
         flags["evaluate"] = {"lm_eval": options["lm_eval"]}
     run_directory = Run(options["out"])
+    check_owner(run_directory, Config)
     config_file: Path | None = options["config"]
     if config_file is None and run_directory.config_file.is_file() and run_directory.stages():
         # A stage command on an existing run uses that run's settings.
@@ -55,13 +59,32 @@ def open_pipeline(options: dict[str, Any], *makes: str) -> Pipeline:
     return Pipeline(config, run_directory, frozenset(makes))
 
 
+def check_owner(run: Run, kind: type[Settings]) -> None:
+    """Refuse a run directory with the settings of another command, before they are read as one's own.
+
+    Raises:
+        ConfigError: `config.yaml` is not of this kind: `Config`, or `AlignSettings`.
+    """
+    try:
+        found = yaml.safe_load(run.config_file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return  # There is none, or whoever needs it says what is wrong with it.
+    unknown = found.keys() - kind.model_fields.keys() if isinstance(found, dict) else set()
+    other, command = (AlignSettings, "align") if kind is Config else (Config, "run")
+    if unknown and unknown <= other.model_fields.keys():
+        raise ConfigError(
+            f"{run.path} is a directory of `securetune {command}` ({run.config_file.name} has "
+            f"{', '.join(sorted(unknown))}); this command needs one of its own. Use another --out."
+        )
+
+
 @contextmanager
 def recorded(pipeline: Pipeline, redo: list[str] | None = None, *, check: bool = True) -> Iterator[None]:
     """Do the work of a command on a run directory, and leave the settings there from which it was done.
 
     Settings are written when the inputs have been read, so that a call that is cut off can be continued;
     those of an earlier call are replaced once every stage has accepted the new ones. A first call that
-    fails because of a mistake leaves none.
+    fails because of a mistake leaves none, unless a stage has begun: later calls need its settings.
     """
     check_redo(pipeline, redo)
     if check:
@@ -74,8 +97,9 @@ def recorded(pipeline: Pipeline, redo: list[str] | None = None, *, check: bool =
     try:
         yield
     except UsageError:
-        if not kept:
-            pipeline.run.config_file.unlink()
+        run = pipeline.run
+        if not kept and not any(Stage(run.path / name, {}).begun for name in run.stages()):
+            run.config_file.unlink()
         raise
     _write_config(pipeline)
 

@@ -87,6 +87,7 @@ def assemble(
         ),
         abilities=tuple(score for evaluation in evaluations.values() for score in evaluation.abilities),
         flips=flips(evaluations, suites, judges[0], texts),
+        failed=pipeline.failed,
     )
 
 

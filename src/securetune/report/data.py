@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -256,6 +256,8 @@ class ReportData:
     timeline: tuple[SafetyPoint, ...] = ()
     flips: tuple[Flip, ...] = ()
     abilities: tuple[Ability, ...] = ()
+    failed: Mapping[str, str] = field(default_factory=dict)
+    """Strategies that could not be tuned -> why."""
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON-able dictionary."""

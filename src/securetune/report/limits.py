@@ -106,7 +106,7 @@ def _judges(found: Lookup) -> list[str]:
 
 def _training(found: Lookup) -> list[str]:
     data = found.data
-    lines = []
+    lines = [f"{name} could not be tuned and is missing here: {why}" for name, why in data.failed.items()]
     if found.tuned:
         lines.append("Each model was tuned once, with one seed: intervals cover the prompts, not the seeds.")
     parameters = data.model.get("parameters")
