@@ -29,7 +29,7 @@ from securetune.cli_options import (
     Template,
 )
 from securetune.compare_command import compare
-from securetune.errors import SecureTuneError, TrainingError
+from securetune.errors import SecureTuneError, TrainingError, UsageError
 from securetune.judging_commands import COMMANDS
 from securetune.run_settings import check_owner, check_redo, open_pipeline, recorded
 
@@ -169,6 +169,7 @@ def evaluate(
     harmful: Harmful = None,
     benign: Benign = None,
     chat_template: Template = None,
+    load_in_4bit: FourBit = False,
     lm_eval: LmEval = None,
     redo: Redo = None,
     json: Json = False,
@@ -180,8 +181,9 @@ def evaluate(
     if against is not None:
         from securetune.compare.models import compare_models, describe_comparisons, describe_judges
 
-        options = {key: value for key, value in locals().items() if key != "against"}
-        pipeline = open_pipeline(options | {"model": against}, "evaluate")
+        if strategy:
+            raise UsageError("--strategy names models of a run; --against compares TUNED with BASE alone.")
+        pipeline = open_pipeline(locals() | {"model": against}, "compare")
         with recorded(pipeline, redo, check=False):
             compared = compare_models(pipeline, model)
         evaluations = compared.evaluations

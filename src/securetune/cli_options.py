@@ -24,7 +24,7 @@ Benign = Annotated[
     list[str] | None, typer.Option(help="Your benign prompts (split into roles): FILE or FILE:column.")
 ]
 Template = Annotated[str | None, typer.Option(help="Chat template: file, Jinja text or `chatml`.")]
-FourBit = Annotated[bool, typer.Option("--load-in-4bit", help="Quantise the base for training.")]
+FourBit = Annotated[bool, typer.Option("--load-in-4bit", help="Quantise the base to train and measure.")]
 Redo = Annotated[list[str] | None, typer.Option(help="Make a stage again, e.g. analysis, tune/ml-lr.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be trained; train nothing.")]
 LmEval = Annotated[

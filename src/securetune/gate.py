@@ -62,14 +62,19 @@ class Evaluated:
             UsageError: no such run or model, or several that could be meant.
         """
         run, model = (place, "") if Path(place).is_dir() else place.rpartition(":")[::2]
-        found = sorted(path.parent.name for path in Path(run).glob("evaluate/*/stage.json"))
+        places = {
+            path.parent.name: path.parent
+            for kind in ("compare", "evaluate")  # Of two by one name, the run's own.
+            for path in Path(run).glob(f"{kind}/*/stage.json")
+        }
+        found = sorted(places)
         tuned = [name for name in found if name != "start"] or found
         if not model and len(tuned) == 1:
             model = tuned[0]
         if model not in found:
             names = ", ".join(found) or "none"
             raise UsageError(f"{place}: the evaluated models are: {names}. Name one as RUN:MODEL.")
-        return cls(Path(run) / "evaluate" / model)
+        return cls(places[model])
 
     def suites(self) -> dict[str, bool]:
         """Suite -> whether its prompts are harmful."""
@@ -149,7 +154,7 @@ def gate(
 
 def _require_same_inputs(old: Evaluated, new: Evaluated) -> None:
     first, second = (read_json(one.path / "stage.json")["inputs"] for one in (old, new))
-    keys = sorted((first.keys() | second.keys()) - {"model", "tuned", "source"})
+    keys = sorted((first.keys() | second.keys()) - {"model", "tuned_weights", "source"})
     differing = [key for key in keys if first.get(key) != second.get(key)]
     if differing:
         raise UsageError(

@@ -275,7 +275,7 @@ class Pipeline(StartModel):
         if weights is not None:
             load = partial(self.load_tuned, weights[0])
         evaluation = evaluate(
-            partial(_with_template, load, settings.chat_template),
+            partial(with_template, load, settings.chat_template),
             name, strategy, suites, self.tuning.encoded_held_out.rows, settings, stage.path,
             self._files(None if weights is None else weights[0], settings),
         )  # fmt: skip
@@ -334,7 +334,7 @@ def _identified(weights: Path) -> dict[str, Any]:
     return {"weights": fingerprint_files(weights), "movement": total_movement(weights)}
 
 
-def _with_template(load: Callable[[], tuple[Any, Any]], template: str | None) -> tuple[Any, Any]:
+def with_template(load: Callable[[], tuple[Any, Any]], template: str | None) -> tuple[Any, Any]:
     """Load a model to be asked with another chat template than the one it was trained with."""
     model, tokenizer = load()
     if template is not None:

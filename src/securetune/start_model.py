@@ -23,6 +23,7 @@ from securetune.models.load import (
     load_tokenizer,
     merged_directory,
     resolve_model,
+    with_adapter,
 )
 from securetune.runs.directory import Run, environment
 
@@ -79,10 +80,13 @@ class StartModel:
                 chat_template=settings.chat_template,
                 device_map=settings.device_map,
             )
-        from peft import PeftModel
+        return self.load_adapter(weights)
 
+    def load_adapter(self, adapter: Path) -> tuple[Any, Any]:
+        """The start model as it is measured, with an adapter on top; merged only where that is exact."""
+        settings = self.config.model
         model, tokenizer = self.load_start(quantised=True)
-        model = PeftModel.from_pretrained(model, str(weights)).eval()
+        model = with_adapter(model, adapter).eval()
         # Merged, a model answers faster; half precision would round small updates away, and offloaded
         # weights cannot take a merge.
         exact = self.dtype == "float32" and not settings.load_in_4bit and settings.device_map is None

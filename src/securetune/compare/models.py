@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from securetune.encoding import encode
 from securetune.evaluation.evaluate import Evaluation, evaluate
 from securetune.files import digest, write_json
 from securetune.inputs import read_roles
-from securetune.models.fingerprint import fingerprint
-from securetune.models.load import load_model
-from securetune.pipeline import Pipeline
+from securetune.models.fingerprint import checkpoint_files, fingerprint_files
+from securetune.models.load import (
+    adapter_directory,
+    is_adapter,
+    load_model,
+    load_tokenizer,
+    read_chat_template,
+    resolve_model,
+)
+from securetune.pipeline import Pipeline, with_template
 from securetune.report.assemble import compare_outcomes
 from securetune.report.data import Comparison
 from securetune.report.wording import p_value, percent, points, points_interval
@@ -34,12 +41,18 @@ def compare_models(pipeline: Pipeline, tuned: str) -> ModelComparison:
     """Evaluate `tuned` (a model or a PEFT adapter) and the pipeline's model on the same prompts.
 
     The held-out loss is measured only when the configuration names tuning data. One model is in memory at a
-    time. Stages are `compare/start` and `compare/tuned`; `compare/results.json` and
-    `compare/comparisons.json` hold the numbers.
+    time; `tuned` is looked for before anything is answered. Stages are `compare/start` and `compare/tuned`;
+    `compare/results.json` and `compare/comparisons.json` hold the numbers.
+
+    Raises:
+        UsageError: there is no such model or adapter, or its weights are not safetensors.
     """
-    evaluations = {"start": _evaluate(pipeline, None)}
-    gc.collect()  # A model holds cycles; the next one needs its memory.
-    evaluations["tuned"] = _evaluate(pipeline, tuned)
+    load = partial(pipeline.load_start, quantised=True)
+    start = _Source("start", pipeline.config.model.id, None, pipeline.tokenizer, load)
+    evaluations = {}
+    for source in (start, _find_tuned(pipeline, tuned)):
+        evaluations[source.name] = _evaluate(pipeline, source)
+        gc.collect()  # A model holds cycles; the next one needs its memory.
     comparisons = compare_outcomes(evaluations, ("start",), pipeline.config.evaluate.judges)
     rows = [dict(vars(result)) for evaluation in evaluations.values() for result in evaluation.results]
     directory = pipeline.run.path / "compare"
@@ -48,35 +61,71 @@ def compare_models(pipeline: Pipeline, tuned: str) -> ModelComparison:
     return ModelComparison(evaluations, comparisons)
 
 
-def _evaluate(pipeline: Pipeline, tuned: str | None) -> Evaluation:
-    """Evaluate the start model (`None`) or the tuned one."""
-    config = pipeline.config
-    name = "start" if tuned is None else "tuned"
+@dataclass(frozen=True)
+class _Source:
+    """One of the two models: what identifies it, and how it is loaded to be measured."""
+
+    name: str
+    id: str
+    weights: str | None
+    """Fingerprint of the tuned model's files; `None` for the start model."""
+    tokenizer: Any
+    load: Callable[[], tuple[Any, Any]]
+
+
+def _find_tuned(pipeline: Pipeline, tuned: str) -> _Source:
+    """The tuned model: an adapter for the start model, or weights of its own.
+
+    Raises:
+        UsageError: there is no such model or adapter, or its weights are not safetensors.
+    """
+    settings = pipeline.config.model
+    if is_adapter(tuned):
+        adapter = adapter_directory(tuned)
+        load = partial(pipeline.load_adapter, adapter)
+        return _Source("tuned", tuned, fingerprint_files(adapter), pipeline.tokenizer, load)
+    source, revision = resolve_model(tuned)
+    files = checkpoint_files(source, revision)
+    template = settings.chat_template
+    tokenizer = load_tokenizer(source, revision=revision, chat_template=template)
+    load = partial(
+        load_model,
+        tuned,
+        dtype=pipeline.dtype,
+        load_in_4bit=settings.load_in_4bit,
+        chat_template=template,
+        device_map=settings.device_map,
+    )
+    return _Source("tuned", tuned, fingerprint_files(files[0].parent), tokenizer, load)
+
+
+def _evaluate(pipeline: Pipeline, source: _Source) -> Evaluation:
+    """Evaluate one of the two; the inputs are those of a run's own evaluations, for `gate`."""
+    config, settings = pipeline.config, pipeline.config.evaluate
     data = pipeline.tuning if config.data.source != "package" else None
     suites = read_roles(config, data.train if data else None).suites
-
-    @lru_cache(maxsize=1)
-    def load() -> tuple[Any, Any]:
-        return pipeline.load_start() if tuned is None else _load_tuned(pipeline, tuned)
-
-    model, tokenizer = load()
+    template = source.tokenizer.chat_template
     inputs = {
-        "model": fingerprint(model),
-        "source": config.model.id if tuned is None else tuned,
-        "precision": pipeline.dtype,
-        "chat_template": digest(tokenizer.chat_template),
+        "model": pipeline.base,
+        "source": source.id,
+        "tuned_weights": source.weights,
+        "precision": pipeline.precision,
+        "chat_template": None if template is None else digest(template),
         "suites": {suite.name: suite.fingerprint for suite in suites},
-        "max_new_tokens": config.evaluate.max_new_tokens,
-        "batch_size": config.evaluate.batch_size,
-        "system_prompt": config.evaluate.system_prompt,
+        "max_new_tokens": settings.max_new_tokens,
+        "batch_size": settings.batch_size,
+        "system_prompt": settings.system_prompt,
         "held_out": data.held_out.fingerprint if data else None,
         "max_length": config.data.max_length if data else None,
-        **({"tasks": [config.evaluate.tasks, config.evaluate.task_limit]} if config.evaluate.tasks else {}),
+        **settings.further_inputs,
     }
-    stage = pipeline.run.stage(f"compare/{name}", inputs)
-    held_out = encode(data.held_out, tokenizer, config.data.max_length).rows if data else ()
-    strategy = None if tuned is None else "external"
-    evaluation = evaluate(load, name, strategy, suites, held_out, config.evaluate, stage.path)
+    if settings.chat_template is not None:
+        inputs["asked_with"] = digest(read_chat_template(settings.chat_template))
+    stage = pipeline.run.stage(f"compare/{source.name}", inputs)
+    held_out = encode(data.held_out, source.tokenizer, config.data.max_length).rows if data else ()
+    strategy = None if source.weights is None else "external"
+    load = partial(with_template, source.load, settings.chat_template)
+    evaluation = evaluate(load, source.name, strategy, suites, held_out, settings, stage.path)
     stage.finish()
     return evaluation
 
@@ -101,15 +150,3 @@ def describe_judges(evaluations: dict[str, Evaluation]) -> str:
             cells = [f"{row.judge} {percent(row.value)}" for row in judged if row.suite == suite]
             lines.append(f"{name} on {suite}: " + ", ".join(cells))
     return "\n".join(lines)
-
-
-def _load_tuned(pipeline: Pipeline, tuned: str) -> tuple[Any, Any]:
-    settings = pipeline.config.model
-    if (Path(tuned) / "adapter_config.json").is_file():
-        from peft import PeftModel
-
-        model, tokenizer = pipeline.load_start()
-        return PeftModel.from_pretrained(model, tuned).merge_and_unload().eval(), tokenizer
-    return load_model(
-        tuned, dtype=pipeline.dtype, chat_template=settings.chat_template, device_map=settings.device_map
-    )

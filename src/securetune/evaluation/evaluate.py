@@ -208,7 +208,7 @@ def _verdicts(judge: Any, suite: Suite, answers: Sequence[Response], path: Path)
             raise DataError(
                 f"{path.parent}: the texts of the answers were not stored, so {judge.name} cannot judge "
                 "them. Use the judges of the first call, or answer again with "
-                f"--redo evaluate/{path.parents[1].name}."
+                f"--redo {'/'.join(path.parts[-4:-2])}."
             )
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
         return {row.pop("prompt_id"): Verdict(**row) for row in rows}

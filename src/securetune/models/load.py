@@ -93,7 +93,7 @@ def load_model(
     model.config._commit_hash = _commit(source, revision)
     tokenizer = load_tokenizer(source, revision=revision, chat_template=chat_template)
     if adapter is not None:
-        model = _with_adapter(model, adapter)
+        model = with_adapter(model, adapter)
     if not load_in_4bit and device_map is None:
         model = model.to(device)
     if model.generation_config is not None:
@@ -207,19 +207,34 @@ def adapter_directory(adapter: str | Path) -> Path:
     Raises:
         UsageError: there is no such adapter, or its weights are not safetensors.
     """
-    directory = Path(adapter)
-    if not directory.is_dir():
-        from huggingface_hub import snapshot_download
-
-        name, _, revision = str(adapter).partition("@")
-        try:
-            directory = Path(snapshot_download(name, revision=revision or None, allow_patterns=["adapter_*"]))
-        except (OSError, ValueError) as error:
-            raise _adapter_error(adapter, "no such directory, and no such adapter in the hub.") from error
+    try:
+        directory = _adapter_files(adapter)
+    except (OSError, ValueError) as error:
+        raise _adapter_error(adapter, "no such directory, and no such adapter in the hub.") from error
     for file in ("adapter_config.json", "adapter_model.safetensors"):
         if not (directory / file).is_file():
             raise _adapter_error(adapter, f"it has no {file}.")
     return directory
+
+
+def is_adapter(source: str) -> bool:
+    """Whether a directory or hub id (`name@revision`) holds a PEFT adapter; `False` if there is none such."""
+    if source in DEMO_MODELS or Path(source).is_file():
+        return False
+    try:
+        return (_adapter_files(source) / "adapter_config.json").is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _adapter_files(adapter: str | Path) -> Path:
+    """The directory, or that of the hub's adapter files once they are downloaded."""
+    if Path(adapter).is_dir():
+        return Path(adapter)
+    from huggingface_hub import snapshot_download
+
+    name, _, revision = str(adapter).partition("@")
+    return Path(snapshot_download(name, revision=revision or None, allow_patterns=["adapter_*"]))
 
 
 def dtype_name(dtype: Dtype, device: str | None = None) -> Dtype:
@@ -233,7 +248,12 @@ def dtype_name(dtype: Dtype, device: str | None = None) -> Dtype:
     return "float32" if device == "cpu" else "bfloat16"
 
 
-def _with_adapter(model: Any, adapter: str | Path) -> Any:
+def with_adapter(model: Any, adapter: str | Path) -> Any:
+    """Put an adapter (directory or hub id) on a model, not merged and not trainable.
+
+    Raises:
+        UsageError: there is no such adapter, or it is not one of this model.
+    """
     from peft import PeftModel
 
     directory = adapter_directory(adapter)

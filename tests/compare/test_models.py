@@ -1,0 +1,155 @@
+"""`evaluate TUNED --against BASE` on tiny models: found, loaded and recorded as in a run; gate reads it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import PreTrainedTokenizerFast
+
+from securetune.__main__ import main
+from securetune.compare.models import compare_models
+from securetune.config import Config, validate
+from securetune.errors import UsageError
+from securetune.evaluation.evaluate import Evaluation
+from securetune.files import read_json
+from securetune.models.load import dtype_name, load_model
+from securetune.pipeline import Pipeline
+from securetune.runs.directory import Run
+from tiny import tiny_llama
+
+COMMIT = "c" * 40
+FAST = {"limit": 4, "max_new_tokens": 3, "judges": ["refusal-list-qi"]}
+
+
+@pytest.fixture(scope="module")
+def base(tokenizer: PreTrainedTokenizerFast, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("base")
+    tiny_llama(tokenizer).save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def adapter(tokenizer: PreTrainedTokenizerFast, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An adapter that names another base than the one it is measured on."""
+    directory = tmp_path_factory.mktemp("adapter")
+    config = LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False)
+    get_peft_model(tiny_llama(tokenizer), config).save_pretrained(directory)
+    named = read_json(directory / "adapter_config.json") | {"base_model_name_or_path": "nobody/nothing"}
+    (directory / "adapter_config.json").write_text(json.dumps(named))
+    return directory
+
+
+def pipeline(base: Path, out: Path, **content: Any) -> Pipeline:
+    settings = {"model": {"id": str(base), **content.pop("model", {})}, "evaluate": FAST, **content}
+    return Pipeline(validate(Config, settings), Run(out))
+
+
+def command(tuned: str, base: Path, out: Path, *more: str) -> list[str]:
+    sets = [word for key, value in FAST.items() for word in ("--set", f"evaluate.{key}={json.dumps(value)}")]
+    return ["-q", "evaluate", tuned, "--against", str(base), "--out", str(out), *sets, *more]
+
+
+@pytest.mark.parametrize("own_weights", [False, True])
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"dtype": "float32"}, "float32"),
+        ({"dtype": "bfloat16"}, "bfloat16"),
+        ({"load_in_4bit": True, "dtype": "float32"}, "4-bit NF4, float32"),
+    ],
+)
+def test_both_models_are_loaded_as_a_run_loads_its_own(
+    settings: dict[str, Any], expected: str, own_weights: bool, base: Path, adapter: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    asked: list[tuple[str, bool]] = []
+    loaded: dict[str, Any] = {}
+
+    def load(source: str, *, dtype: Any, load_in_4bit: bool = False, **options: Any) -> Any:
+        asked.append((dtype_name(dtype), load_in_4bit))
+        return load_model(source, dtype=dtype, device="cpu")
+
+    def evaluate(load: Any, name: str, *args: Any) -> Evaluation:
+        asked.clear()
+        loaded[name] = load()
+        assert asked == [(expected.split()[-1], "4-bit" in expected)]
+        return Evaluation((), {}, None)
+
+    monkeypatch.setattr("securetune.start_model.load_model", load)
+    monkeypatch.setattr("securetune.compare.models.load_model", load)
+    monkeypatch.setattr("securetune.compare.models.evaluate", evaluate)
+    made = pipeline(base, tmp_path, model=settings, evaluate={**FAST, "chat_template": "{{ 'other' }}"})
+    compare_models(made, str(base if own_weights else adapter))
+    for name in ("start", "tuned"):
+        inputs = read_json(tmp_path / "compare" / name / "stage.json")["inputs"]
+        assert inputs["precision"] == expected and len(inputs["asked_with"]) == 16
+        assert loaded[name][1].chat_template == "{{ 'other' }}"
+    # Half precision and 4 bits would round small updates of a merge away.
+    merged = not isinstance(loaded["tuned"][0], PeftModel)
+    assert merged == (own_weights or expected == "float32")
+
+
+def test_an_adapter_of_the_hub_is_measured_on_the_base_that_is_named(
+    base: Path, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = tmp_path / "models--org--adapter"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "v1").write_text(COMMIT)
+    (repository / "snapshots").mkdir()
+    (repository / "snapshots" / COMMIT).symlink_to(adapter)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    stages = []
+    for place, out in (("org/adapter@v1", tmp_path / "hub"), (str(adapter), tmp_path / "local")):
+        assert main(command(place, base, out)) == 0
+        stages.append(read_json(out / "compare" / "tuned" / "stage.json")["inputs"] | {"source": None})
+    assert stages[0] == stages[1] and stages[0]["tuned_weights"]
+    answers = [next(path.glob("compare/tuned/harmful*/responses.jsonl")).read_text()
+               for path in (tmp_path / "hub", tmp_path / "local")]  # fmt: skip
+    assert answers[0] == answers[1]
+
+
+def test_a_tuned_model_that_cannot_be_had_shows_before_the_base_answers(
+    base: Path, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("securetune.compare.models.evaluate", None)
+    pickled = tmp_path / "pickled"
+    pickled.mkdir()
+    for file in adapter.iterdir():
+        (pickled / file.name.replace(".safetensors", ".bin")).write_bytes(file.read_bytes())
+    for tuned, found in (
+        (str(pickled), r"no adapter_model\.safetensors"),
+        (str(tmp_path), "no config.json"),
+        ("nobody/nothing@v1", "`nobody/nothing` at revision v1"),
+    ):
+        with pytest.raises(UsageError, match=found):
+            compare_models(pipeline(base, tmp_path / "run"), tuned)
+    assert not (tmp_path / "run" / "compare").exists()
+
+
+def test_gate_reads_what_evaluate_against_wrote_and_redo_makes_it_again(
+    base: Path, adapter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert main(command(str(adapter), base, out)) == 0
+    tuned = out / "compare" / "tuned" / "stage.json"
+    before = tuned.stat().st_mtime_ns
+    gate = ["gate", "--baseline", f"{out}:start", "--candidate", str(out), "--json"]
+    capsys.readouterr()
+    assert main(gate) == 5, "four prompts are too few to say"
+    found = json.loads(capsys.readouterr().out)
+    assert (found["baseline"], found["candidate"]) == (f"{out}/compare/start", f"{out}/compare/tuned")
+    assert next(check["n"] for check in found["checks"]) == 4
+    assert main([*gate, "--max-asr-increase", "1", "--max-over-refusal-increase", "1"]) == 0
+    assert main(command(str(adapter), base, out, "--redo", "evaluate/start")) == 1
+    assert main(command(str(adapter), base, out, "--strategy", "ml-lr")) == 1
+    assert "--strategy names models of a run" in capsys.readouterr().err
+    assert tuned.stat().st_mtime_ns == before
+    assert main(command(str(base), base, out)) == 1
+    assert "--redo compare/tuned" in capsys.readouterr().err
+    assert main(command(str(base), base, out, "--redo", "compare/tuned")) == 0
+    assert tuned.stat().st_mtime_ns != before
