@@ -33,7 +33,7 @@ from securetune.analysis.probe import fit_probe
 from securetune.analysis.proxies import ProbeLogit
 from securetune.analysis.sampling import Sampler
 from securetune.analysis.sensitivity import MapTask, map_sensitivity
-from securetune.config import Config, TrainSettings, validate
+from securetune.config import Config, validate
 from securetune.encoding import encode
 from securetune.formats import package_tuning_data
 from securetune.models.hidden_states import batches_by_length, encode_prompts
@@ -44,6 +44,7 @@ from securetune.prompt_files import package_prompts
 from securetune.runs.directory import Run
 from securetune.terminal import quiet_libraries, set_up
 from securetune.training.tune import add_lora
+from securetune.training_settings import TrainSettings
 
 DRAWS, PROMPTS, CHECK_PROMPTS, ADDRESSES = 32, 64, 16, 60
 EPOCH_ROWS = 5000

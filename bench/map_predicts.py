@@ -31,7 +31,6 @@ from securetune.analysis.reliability import spearman_interval, specificity
 from securetune.analysis.search import take_share
 from securetune.analysis.sensitivity import MapTask, SensitivityMap, map_sensitivity
 from securetune.analysis.updates import adapter_updates
-from securetune.config import LoraSettings, TrainSettings
 from securetune.encoding import encode
 from securetune.errors import DataError
 from securetune.files import digest, read_json, write_json
@@ -42,6 +41,7 @@ from securetune.plan import TuningPlan
 from securetune.prompt_files import package_prompts
 from securetune.terminal import quiet_libraries, set_up
 from securetune.training.tune import tune
+from securetune.training_settings import LoraSettings, TrainSettings
 
 SHARE = 0.25
 

@@ -30,7 +30,7 @@ from transformers import TrainerCallback
 
 from securetune.analysis.classifiers import LinearClassifier
 from securetune.analysis.probe import Probe
-from securetune.config import LoraSettings, StrategySettings, TrainSettings
+from securetune.config import StrategySettings
 from securetune.encoding import EncodedData, encode
 from securetune.formats import package_tuning_data
 from securetune.models.fingerprint import fingerprint
@@ -42,6 +42,7 @@ from securetune.terminal import quiet_libraries
 from securetune.training.attach import attach
 from securetune.training.safety_callback import SafetyCallback
 from securetune.training.tune import add_lora, build_trainer
+from securetune.training_settings import LoraSettings, TrainSettings
 
 VARIANTS = ("plain", "ml-lr", "swat", "freeze")
 SAFETY_EVERY = 50

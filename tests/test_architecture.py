@@ -15,7 +15,7 @@ SOURCE = Path(securetune.__file__).parent
 LAYERS: list[set[str]] = [
     {"errors", "files", "memory", "progress", "data", "settings"},
     {"addressing", "embedding_model", "tables", "prompts", "terminal"},
-    {"analysis_settings", "evaluation_settings", "compare_settings"},
+    {"analysis_settings", "evaluation_settings", "compare_settings", "training_settings"},
     {"config", "plan", "dataset", "prompt_files", "overlap"},
     {"formats", "encoding", "report.data", "runs", "models"},
     {"evaluation"},

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from securetune.config import Config, TrainSettings, load_settings, parse_strategy
+from securetune.config import Config, load_settings, parse_strategy
 from securetune.errors import ConfigError
+from securetune.training_settings import TrainSettings
 
 MODEL = {"model": {"id": "demo"}}
 

@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from securetune.config import TrainSettings
 from securetune.dataset import Conversation, Message, TrainingData
 from securetune.encoding import encode
 from securetune.plan import TuningPlan
 from securetune.prompt_files import package_prompts
 from securetune.training.tune import tune
+from securetune.training_settings import TrainSettings
 from tiny import tiny_llama, tiny_tokenizer
 
 REFUSAL = "I'm sorry, I cannot do that."

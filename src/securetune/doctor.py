@@ -62,7 +62,6 @@ def _machine() -> dict[str, Any]:
 
 
 def _model(model_id: str, plan: TuningPlan | None) -> tuple[dict[str, Any], list[str]]:
-    from securetune.config import TrainSettings
     from securetune.models.fingerprint import fingerprint
     from securetune.models.load import load_model
     from securetune.models.module_map import ModuleMap
@@ -70,6 +69,7 @@ def _model(model_id: str, plan: TuningPlan | None) -> tuple[dict[str, Any], list
     from securetune.training.attach import describe_match
     from securetune.training.param_groups import match_plan
     from securetune.training.sft import add_lora
+    from securetune.training_settings import TrainSettings
 
     quiet_libraries()
     model, tokenizer = load_model(model_id)

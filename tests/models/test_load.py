@@ -16,7 +16,6 @@ from securetune.analysis.closed_form import gradient_norms
 from securetune.analysis.perturb import Perturbation
 from securetune.analysis.proxies import RefusalMargin
 from securetune.analysis.sampling import Sampler
-from securetune.config import TrainSettings
 from securetune.encoding import EncodedData
 from securetune.errors import ConfigError, UsageError
 from securetune.evaluation.generate import Decoding, generate
@@ -27,6 +26,7 @@ from securetune.models.module_map import ModuleMap
 from securetune.plan import TuningPlan
 from securetune.prompts import Prompt
 from securetune.training.tune import tune
+from securetune.training_settings import TrainSettings
 from tiny import FAMILIES, tiny_llama
 
 OLD, NEW = "a" * 40, "b" * 40

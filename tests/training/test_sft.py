@@ -11,9 +11,9 @@ import torch
 from transformers import PreTrainedTokenizerFast
 from trl import SFTTrainer
 
-from securetune.config import LoraSettings, TrainSettings
 from securetune.encoding import EncodedData, EncodedRow
 from securetune.training import sft
+from securetune.training_settings import LoraSettings, TrainSettings
 from tiny import FAMILIES
 
 pytestmark = [

@@ -10,13 +10,13 @@ import torch
 from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerFast, set_seed
 
-from securetune.config import LoraSettings, TrainSettings
 from securetune.encoding import EncodedData, EncodedRow
 from securetune.plan import TuningPlan
 from securetune.training.receipt import total_movement
 from securetune.training.sft import add_lora
 from securetune.training.snapshots import SnapshotCallback, Snapshots
 from securetune.training.tune import TuneResult, tune
+from securetune.training_settings import LoraSettings, TrainSettings
 from tiny import tiny_llama
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*pin_memory.*:UserWarning")

@@ -19,13 +19,13 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 from trl import SFTTrainer
 
-from securetune.config import LoraSettings, TrainSettings
 from securetune.encoding import EncodedData, EncodedRow
 from securetune.errors import ConfigError, MissingDependencyError, PlanError, TrainingError
 from securetune.files import write_json
 from securetune.plan import Phase, TuningPlan
 from securetune.training.sft import check_trainer_settings, total_steps
 from securetune.training.tune import TuneResult, last_checkpoint, read_result, tune
+from securetune.training_settings import LoraSettings, TrainSettings
 from tiny import tiny_llama
 
 pytestmark = [

@@ -8,9 +8,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-from securetune.config import TrainSettings
 from securetune.encoding import IGNORED, EncodedData
 from securetune.errors import ConfigError, MissingDependencyError
+from securetune.training_settings import TrainSettings
 
 _OURS = {
     "output_dir", "max_steps", "num_train_epochs", "per_device_train_batch_size",

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from securetune.config import TrainSettings
 from securetune.encoding import EncodedData
 from securetune.errors import ConfigError, TrainingError
 from securetune.evaluation.generate import end_tokens
@@ -21,6 +20,7 @@ from securetune.plan import TuningPlan
 from securetune.progress import progress
 from securetune.training.sft import add_lora, build_trainer, is_quantised
 from securetune.training.snapshots import SnapshotCallback, Snapshots
+from securetune.training_settings import TrainSettings
 
 log = logging.getLogger("securetune")
 
