@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from peft import PeftModel
+from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from securetune.__main__ import main
@@ -174,8 +174,42 @@ def test_dry_run_deletes_and_writes_nothing_and_says_what_it_does_not_know(
     assert "there are analysis, evaluate/ml-lr" in capsys.readouterr().err
     new = tmp_path / "new"
     assert main(["run", *options(chat_model, data, new), *fast_options(), "--dry-run"]) == 0
-    assert "robust set (50% of the matrix parameters) is not known before" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "robust set (50% of the matrix parameters) is not known before" in text
+    assert "  set: rate 0.002; 50% of the matrix parameters\n  the rest: rate 2e-05; 50% of the" in text
+    assert text.count("    self_attn.q_proj 0-3\n") == 4  # Of vanilla, uniform-0.3, ml-lr and self-replay.
     assert not new.exists()
+
+
+def test_a_dry_run_estimates_the_analysis_where_one_is_needed(
+    tiny_model: Any, tokenizer: Any, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for part in (tiny_model, tokenizer):
+        part.save_pretrained(tmp_path / "model")
+    lora = LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False)
+    get_peft_model(tiny_model, lora).save_pretrained(tmp_path / "adapter")
+    adapter = ["--set", f"model.adapter={tmp_path / 'adapter'}"]
+    dry = [
+        "run",
+        *options(tmp_path / "model", data, tmp_path / "run"),
+        *fast_options(),
+        "--dry-run",
+        "--json",
+    ]
+    found = {}
+    for names, extra in (("vanilla", []), ("inverted", []), ("swat", adapter), ("uniform-mean", [])):
+        assert main([*dry, "--set", f"strategy.names=[{names}]", *extra]) == 0
+        found[names] = json.loads(capsys.readouterr().out)
+        assert (found[names]["estimated_analysis_seconds"] > 0) == (names != "vanilla")
+        # Nothing is made, not even the merge of the adapter.
+        assert not (tmp_path / "run").exists()
+    split = {
+        name: [(part["multipliers"], part["share"]) for part in found[name]["strategies"][name]["split"]]
+        for name in ("inverted", "swat", "uniform-mean")
+    }
+    assert split["inverted"] == [([1.0], 0.5), ([0.01], 0.5)]
+    assert split["swat"] == [([1.0, 1.0], 0.5), ([0.0, 1.0], 0.5)]
+    assert split["uniform-mean"] == [([pytest.approx(0.505)], 1.0)]
 
 
 def test_evaluate_and_report_make_no_earlier_stage(

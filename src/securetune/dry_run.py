@@ -10,9 +10,11 @@ from securetune.addressing import Address
 from securetune.config import parse_strategy
 from securetune.encoding import encode
 from securetune.inputs import training_rows
+from securetune.models.load import merged_path
 from securetune.models.module_map import ModuleMap
 from securetune.pipeline import Pipeline
 from securetune.progress import duration
+from securetune.runs.directory import Run
 from securetune.strategies.build import build_plan, needs_robust_set
 from securetune.training.attach import freeze_unmoved
 from securetune.training.param_groups import match_plan
@@ -21,6 +23,7 @@ from securetune.training.sft import add_lora, total_steps
 
 def describe_dry_run(pipeline: Pipeline) -> tuple[dict[str, Any], str]:
     """Match every strategy's plan against the model as it would be trained, and estimate the time."""
+    pipeline = _without_merge(pipeline)
     config = pipeline.config
     steps = total_steps(len(pipeline.tuning.train), config.train)
     rows = training_rows(pipeline.tuning, steps * config.train.batch_size, config.train.seed)
@@ -45,13 +48,28 @@ def describe_dry_run(pipeline: Pipeline) -> tuple[dict[str, Any], str]:
     for name in config.strategy.names:
         row = content["strategies"][name] = _match(pipeline, name, model)
         lines += _lines(name, row, config.train.learning_rate)
-    seconds = _estimate(pipeline, model, steps, tokens_per_step)
-    content["estimated_seconds"] = seconds
+    seconds, analysis = _estimate(pipeline, model, steps, tokens_per_step)
+    content["estimated_seconds"], content["estimated_analysis_seconds"] = seconds + analysis, analysis
     lines.append(
-        f"estimated time, from one timed forward pass (without the analysis): {duration(seconds)}; "
-        "nothing was trained"
+        f"estimated time, from one timed forward pass: {duration(seconds + analysis)}, "
+        f"{duration(analysis)} of them the analysis; nothing was trained"
     )
     return content, "\n".join(lines)
+
+
+def _without_merge(pipeline: Pipeline) -> Pipeline:
+    """On the model without its adapter, unless their merge is there: a dry run makes none.
+
+    Modules, sizes and times are the same. What is known of the merge, such as its analysis, is not used.
+    """
+    settings = pipeline.config.model
+    if settings.adapter is None:
+        return pipeline
+    if merged_path(settings.id, settings.adapter, pipeline.run.path, pipeline.dtype).is_dir():
+        return pipeline
+    config = pipeline.config.model_copy(update={"model": settings.model_copy(update={"adapter": None})})
+    # A directory without stages: those that are there belong to the merge.
+    return Pipeline(config, Run(pipeline.run.path / "none"), pipeline.makes)
 
 
 def _match(pipeline: Pipeline, name: str, model: Any) -> dict[str, Any]:
@@ -62,13 +80,7 @@ def _match(pipeline: Pipeline, name: str, model: Any) -> dict[str, Any]:
     elif "analysis" in pipeline.run.stages(done=True):
         plan = pipeline.plan(name)
     else:
-        size = f"{config.analysis.share:.0%} of the matrix parameters"
-        if config.analysis.drift_budget is not None:
-            size = f"as much as moves with a joint drift of {config.analysis.drift_budget:g}"
-        return {
-            "note": f"its robust set ({size}) is not known before the analysis, nor are its groups; "
-            f"`securetune analyze {config.model.id} --out {pipeline.run.path}` finds it, `run` does so itself"
-        }
+        return _before_analysis(pipeline, name, model)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if plan.freeze:
         freeze_unmoved(model, plan)
@@ -95,6 +107,37 @@ def _match(pipeline: Pipeline, name: str, model: Any) -> dict[str, Any]:
     }
 
 
+def _before_analysis(pipeline: Pipeline, name: str, model: Any) -> dict[str, Any]:
+    """Rates, shares and all modules of a strategy whose robust set is not known yet."""
+    config = pipeline.config
+    share, budget = config.analysis.share, config.analysis.drift_budget
+    robust, other = Address(0, "robust"), Address(0, "other")
+    sizes = {robust: round(1000 * share), other: 1000 - round(1000 * share)}
+    plan = build_plan(name, config.strategy, sizes, [robust])
+    chosen = [next(iter(phase.multipliers.values()), phase.outside) for phase in plan.phases]
+    split = [("set", chosen, share), ("the rest", [phase.outside for phase in plan.phases], 1 - share)]
+    base = parse_strategy(name)[0]
+    if base == "inverted":
+        split = [(split[0][0], chosen, 1 - share), (*split[1][:2], share)]
+    if base == "uniform":
+        split = [("all", chosen, 1.0)]
+    size = f"{share:.0%} of the matrix parameters"
+    if budget is not None:
+        size = f"as much as moves with a joint drift of {budget:g}"
+    match = match_plan(model, build_plan("vanilla", config.strategy))
+    modules = ModuleMap.of(model)
+    return {
+        "note": f"its robust set ({size}) is not known before the analysis, nor which modules are in it; "
+        "`securetune analyze` finds it, `run` does so itself",
+        "parameters": sum(group.parameters for group in match.groups),
+        "split": [
+            {"name": part, "multipliers": rates, "share": None if budget is not None else held}
+            for part, rates, held in split
+        ],
+        "modules": _by_path(modules.address_of(tensor) for tensor in match.multipliers),
+    }
+
+
 def _by_path(addresses: Iterable[Address | None]) -> dict[str, str]:
     """Path -> layers, e.g. `self_attn.q_proj` -> `0-3,7`; weights outside the stack have no layers."""
     layers: dict[str, set[int]] = {}
@@ -113,23 +156,33 @@ def _ranges(numbers: Sequence[int]) -> str:
 
 
 def _lines(name: str, row: Mapping[str, Any], learning_rate: float) -> list[str]:
+    def rates(multipliers: Sequence[float]) -> str:
+        return ", then ".join(f"{learning_rate * multiplier:g}" for multiplier in multipliers)
+
     if "note" in row:
-        return [f"{name}: {row['note']}"]
+        lines = [f"{name}: {row['parameters']:,} trained parameters; {row['note']}"]
+        for part in row["split"]:
+            share = "" if part["share"] is None else f"; {part['share']:.0%} of the matrix parameters"
+            lines.append(f"  {part['name']}: rate {rates(part['multipliers'])}{share}")
+        return [*lines, "  in", *(f"    {path} {layers}".rstrip() for path, layers in row["modules"].items())]
     chosen = f"{row['addresses']} addresses matched by patterns" if row["addresses"] else "no pattern"
     replay = ", with replayed refusals" if row["replay"] else ""
     lines = [f"{name}: {row['parameters']:,} trained parameters, {chosen}{replay}"]
     for group in row["groups"]:
-        rates = ", then ".join(f"{learning_rate * multiplier:g}" for multiplier in group["multipliers"])
         lines.append(
-            f"  {group['name']}: rate {rates}; {group['tensors']} tensors, {group['parameters']:,} parameters"
+            f"  {group['name']}: rate {rates(group['multipliers'])}; {group['tensors']} tensors, "
+            f"{group['parameters']:,} parameters"
         )
         lines += [f"    {path} {layers}".rstrip() for path, layers in group["modules"].items()]
     lines += [f"  pattern `{p}` matches only untrained weights" for p in row["untrained_patterns"]]
     return lines + [f"  pattern `{p}` is shadowed by earlier patterns" for p in row["shadowed_patterns"]]
 
 
-def _estimate(pipeline: Pipeline, model: Any, steps: int, tokens_per_step: float) -> float:
-    """Seconds of a whole run: a step is three forward passes; an answer token costs about four in a batch."""
+def _estimate(pipeline: Pipeline, model: Any, steps: int, tokens_per_step: float) -> tuple[float, float]:
+    """Seconds of training and answering, and of the analysis if it is still to be made.
+
+    A step is three forward passes; an answer token costs about four in a batch.
+    """
     import torch
 
     width = 64
@@ -151,4 +204,24 @@ def _estimate(pipeline: Pipeline, model: Any, steps: int, tokens_per_step: float
     models = len(config.strategy.names) + 1
     training = len(config.strategy.names) * steps * tokens_per_step * per_token * 3
     answering = models * prompts * (config.evaluate.max_new_tokens * 4 + width) * per_token
-    return training + answering
+    needed = bool(config.train.watch_steps) or any(map(needs_robust_set, config.strategy.names))
+    if not needed or "analysis" in pipeline.run.stages(done=True):
+        return training + answering, 0.0
+    return training + answering, _analysis_passes(pipeline, model) * width * per_token
+
+
+def _analysis_passes(pipeline: Pipeline, model: Any) -> int:
+    """Prompts that the analysis runs forward: probe, map, sampled check, joint verification.
+
+    The closed form counts three passes for a prompt, as a training step does. Drawing the noise is left out.
+    """
+    settings, matrices = pipeline.config.analysis, len(ModuleMap.of(model).matrices())
+    probe = sum(map(len, pipeline.prompts.probe)) + sum(
+        len(suite.prompts) for suite in pipeline.prompts.suites
+    )
+    per_prompt = 3 if settings.method == "closed-form" else 1 + matrices * settings.draws
+    check = settings.check_addresses * settings.check_draws * settings.check_prompts
+    # A budget is searched for, a share is verified once.
+    tests = 1 if settings.drift_budget is None else matrices.bit_length()
+    verify = tests * settings.verify_draws * settings.verify_prompts
+    return probe + settings.prompts * per_prompt + check + verify

@@ -185,12 +185,7 @@ def describe_model(source: str, revision: str | None = None) -> dict[str, Any]:
 
 
 def merged_directory(model_id: str, adapter: str, parent: Path, dtype: Dtype) -> Path:
-    """Merge an adapter into its model, once, and return the directory with the result.
-
-    It is `<parent>/start-<key>`, where the key stands for the files that were merged and the precision.
-    """
-    files = [*checkpoint_files(*resolve_model(model_id)), *adapter_directory(adapter).glob("adapter_*")]
-    key = digest({"files": file_states(sorted(files)), "dtype": dtype})
+    """Merge an adapter into its model, once, and return the directory with the result: `merged_path`."""
 
     def merge(part: Path) -> None:
         log.info("merging %s into %s (once) ...", adapter, model_id)
@@ -198,7 +193,14 @@ def merged_directory(model_id: str, adapter: str, parent: Path, dtype: Dtype) ->
         model.merge_and_unload().save_pretrained(part, safe_serialization=True)
         tokenizer.save_pretrained(part)
 
-    return build_once(parent / f"start-{key}", merge)
+    return build_once(merged_path(model_id, adapter, parent, dtype), merge)
+
+
+def merged_path(model_id: str, adapter: str, parent: Path, dtype: Dtype) -> Path:
+    """`<parent>/start-<key>`; the key stands for the files that are merged and the precision."""
+    files = [*checkpoint_files(*resolve_model(model_id)), *adapter_directory(adapter).glob("adapter_*")]
+    key = digest({"files": file_states(sorted(files)), "dtype": dtype})
+    return parent / f"start-{key}"
 
 
 def adapter_directory(adapter: str | Path) -> Path:
