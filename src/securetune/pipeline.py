@@ -316,6 +316,8 @@ class Pipeline(StartModel):
                 self._attempt(name, self.refusals)
         for name in self.models()[1:]:
             self._attempt(name, partial(self.train, name))
+        if any(needs_robust_set(name) for name in self.models()[1:]):
+            self.plan("ml-lr").save(self.run.path / "plan.json")
         return self.report()
 
     def _attempt(self, name: str, work: Callable[[], Any]) -> None:
