@@ -11,11 +11,13 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from securetune.config import Config, validate
+from securetune.errors import StaleArtifactError
 from securetune.evaluation.evaluate import Evaluation
 from securetune.files import read_json
 from securetune.models.fingerprint import fingerprint
 from securetune.models.load import dtype_name, load_model
 from securetune.pipeline import Pipeline
+from securetune.report.assemble import _mixed_cards, _settings
 from securetune.report.evidence import timeline
 from securetune.runs.directory import Run, Stage
 from securetune.training.tune import TuneResult
@@ -114,17 +116,25 @@ def test_a_start_adapter_is_one_model_for_plain_and_for_4_bit_loads(
     assert Path(plain.source).parent == tmp_path / "a"
 
 
+def test_a_merged_start_model_is_named_by_a_path_that_holds_in_every_working_directory(
+    base: Path, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = pipeline(base, Path("run"), model={"adapter": str(adapter)})
+    assert Path(made.source).is_absolute() and Path(made.source).parent == tmp_path.resolve() / "run"
+
+
 def test_harmful_rows_of_the_user_go_into_every_strategy_and_are_not_evaluated(
     base: Path, tmp_path: Path
 ) -> None:
-    plain = pipeline(base, tmp_path / "plain")
+    plain = pipeline(base, tmp_path / "plain", strategy={"names": ["vanilla"]})
     known = plain.prompts.suites[0].prompts.prompts[0].text
     file = tmp_path / "mine.jsonl"
     file.write_text(
         "".join(json.dumps({"prompt": p, "completion": "Yes."}) + "\n" for p in (known, "Other?"))
     )
     data = {"source": plain.config.data.source, "held_out": 4, "harmful": str(file), "harmful_share": 0.2}
-    made = pipeline(base, tmp_path / "run", data=data)
+    made = pipeline(base, tmp_path / "run", data=data, strategy={"names": ["vanilla"]})
     assert plain._mixed_in("vanilla") == {}
     mixed = made._mixed_in("ml-lr+replay")
     assert {key: share for key, (_, share) in mixed.items()} == {"harmful": 0.2, "replay": 0.03}
@@ -135,6 +145,34 @@ def test_harmful_rows_of_the_user_go_into_every_strategy_and_are_not_evaluated(
     own = pipeline(base, tmp_path / "own", strategy={"refusals": str(file), "refusal_share": 0.1})
     rows, share = own._mixed_in("replay")["replay"]
     assert ([row.opening for row in rows], share) == ([known, "Other?"], 0.1)
+    # The report shows them.
+    assert not {card.role for card in _mixed_cards(plain)}
+    (card,) = _mixed_cards(made)
+    assert (card.role, card.name, card.n) == ("harmful rows", mixed["harmful"][0].name, 2)
+    told = _settings(made)
+    assert (told["harmful rows"], told["harmful share"], told["replay share"]) == (str(file), 0.2, None)
+    named = pipeline(base, tmp_path / "named", strategy={"names": ["ml-lr+replay"], "refusal_share": 0.1})
+    (card,) = _mixed_cards(named)
+    rows, _ = named._mixed_in("ml-lr+replay")["replay"]
+    assert (card.role, card.n, card.fingerprint) == ("refusals", len(rows), rows.fingerprint)
+    assert _settings(named)["replay share"] == 0.1 and _settings(named)["self-replay share"] is None
+
+
+def test_any_message_of_a_mixed_in_row_decides_whether_training_is_stale(base: Path, tmp_path: Path) -> None:
+    def begin(second: str) -> Any:
+        turns = ("user", "Hi"), ("assistant", second), ("user", "And?"), ("assistant", "No.")
+        file = tmp_path / "mine.jsonl"
+        file.write_text(json.dumps({"messages": [{"role": r, "content": c} for r, c in turns]}) + "\n")
+        made = pipeline(
+            base, tmp_path / "run", data={"source": str(data), "held_out": 4, "harmful": str(file)}
+        )
+        return made._tune_stage("vanilla", made.plan("vanilla"), made._mixed_in("vanilla"))
+
+    data = write_tuning_file(tmp_path / "data.jsonl")
+    (begin("Hello.").path / "begun").touch()
+    begin("Hello.")
+    with pytest.raises(StaleArtifactError, match="harmful"):
+        begin("Sure.")
 
 
 def test_a_model_can_be_asked_with_another_template_than_it_was_trained_with(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
 from securetune.embedding_model import find_embedding_model
+from securetune.errors import ConfigError
+from securetune.files import file_digest
 from securetune.settings import Settings
 
 
@@ -106,6 +109,22 @@ class EvaluateSettings(Settings):
             inputs["tasks"] = [self.tasks, self.task_limit]
         if self.lm_eval:
             inputs["lm_eval"] = [self.lm_eval, self.lm_eval_limit]
+            if self.lm_eval_include is not None:
+                inputs["lm_eval_include"] = _file_digests(Path(self.lm_eval_include))
         if self.engine != "transformers":
             inputs["engine"] = self.engine
         return inputs
+
+
+def _file_digests(directory: Path) -> dict[str, str]:
+    """Path below a directory of task definitions -> digest of the file, without Python's caches."""
+    if not directory.is_dir():
+        raise ConfigError(
+            f"evaluate.lm_eval_include: {directory} is no directory. Name one with lm-eval task definitions."
+        )
+    files = [path for path in sorted(directory.rglob("*")) if path.is_file()]
+    return {
+        str(path.relative_to(directory)): file_digest(path)
+        for path in files
+        if "__pycache__" not in path.parts
+    }

@@ -226,7 +226,7 @@ class Pipeline(StartModel):
             "replay_share": None,
         }
         for kind, (rows, share) in mixed.items():
-            inputs[kind] = digest([[row.opening, row.messages[-1].content] for row in rows])
+            inputs[kind] = rows.fingerprint
             inputs[f"{kind}_share"] = share
         if self.snapshots is not None:
             inputs["snapshots"] = asdict(self.snapshots)

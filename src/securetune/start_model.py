@@ -44,7 +44,8 @@ class StartModel:
         settings = self.config.model
         if settings.adapter is None:
             return settings.id
-        return str(merged_directory(settings.id, settings.adapter, self.run.path, self.dtype))
+        merged = merged_directory(settings.id, settings.adapter, self.run.path, self.dtype)
+        return str(merged.resolve())
 
     @property
     def dtype(self) -> Dtype:

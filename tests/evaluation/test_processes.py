@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import PreTrainedTokenizerFast
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from securetune.errors import ConfigError, MissingDependencyError
+from securetune.errors import ConfigError, DataError, MissingDependencyError
 from securetune.evaluation.evaluate import Suite, evaluate
 from securetune.evaluation.generate import Decoding, generate
 from securetune.evaluation.lm_eval import LmEvalError, as_result, read_scores, run_lm_eval
 from securetune.evaluation.model_files import ModelFiles, _has, check_processes
-from securetune.evaluation.vllm_engine import EngineError, VllmModel
+from securetune.evaluation.vllm_engine import EngineError, VllmModel, _rank
 from securetune.evaluation_settings import EvaluateSettings
-from securetune.models.load import load_model
+from securetune.files import write_text
+from securetune.models.load import _four_bit, load_model
 from securetune.prompts import Prompt, PromptSet
 from tiny import tiny_llama
 
@@ -57,14 +61,19 @@ class Output:
     outputs: list
 
 class LLM:
-    def __init__(self, *, model, revision, tokenizer, dtype, seed, trust_remote_code, enable_lora):
-        assert trust_remote_code is False and enable_lora is False and os.path.isdir(tokenizer)
+    def __init__(self, *, model, revision, tokenizer, dtype, seed, trust_remote_code, enable_lora,
+                 max_lora_rank=None):
+        assert trust_remote_code is False and os.path.isdir(tokenizer)
+        assert enable_lora is (max_lora_rank is not None)
+        self.rank = max_lora_rank
         print("a library that talks on stdout")
         self.model = AutoModelForCausalLM.from_pretrained(model, dtype=getattr(torch, dtype))
 
     def generate(self, prompts, options, lora_request, use_tqdm):
         if os.environ.get("FAKE_VLLM_FAILS"):
             raise MemoryError("the accelerator is full")
+        if lora_request is not None:
+            self.add(lora_request)
         found = []
         for prompt in prompts:
             ids = torch.tensor([prompt["prompt_token_ids"]])
@@ -72,6 +81,20 @@ class LLM:
             new = self.model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, **told)
             found.append(Output([Completion(new[0, ids.shape[1]:].tolist())]))
         return found
+
+    def add(self, request):
+        from peft import PeftModel
+        if not isinstance(self.model, PeftModel):
+            self.model = PeftModel.from_pretrained(self.model, request.lora_path)
+        config = self.model.peft_config["default"]
+        needed = max(config.r, *config.rank_pattern.values())
+        assert request.lora_int_id > 0 and self.rank >= needed, (self.rank, needed)
+"""
+
+FAKE_LORA_REQUEST = """
+class LoRARequest:
+    def __init__(self, lora_name, lora_int_id, lora_path):
+        self.lora_int_id, self.lora_path = lora_int_id, lora_path
 """
 
 
@@ -92,9 +115,8 @@ def stand_in(directory: Path, files: dict[str, str], monkeypatch: pytest.MonkeyP
 
 @pytest.fixture
 def vllm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lora = "class LoRARequest: pass\n"
-    contents = {"vllm/__init__.py": FAKE_VLLM, "vllm/lora/__init__.py": "", "vllm/lora/request.py": lora}
-    stand_in(tmp_path, contents, monkeypatch)
+    lora = {"vllm/lora/__init__.py": "", "vllm/lora/request.py": FAKE_LORA_REQUEST}
+    stand_in(tmp_path, {"vllm/__init__.py": FAKE_VLLM, **lora}, monkeypatch)
 
 
 @pytest.fixture
@@ -120,6 +142,24 @@ def test_vllm_writes_the_file_that_transformers_writes_and_continues_it(
     assert sum(seen) == 2 + len(PROMPTS)
     # One process for all calls, and none afterwards.
     assert process is not None and process.poll() == 0
+
+
+def test_vllm_answers_with_the_adapter_of_a_tuned_model(
+    files: ModelFiles, vllm: None, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    adapter, decoding = tmp_path / "adapter", Decoding(max_new_tokens=6)
+    # The second rank is one that vLLM does not know, above the next smaller one that it knows.
+    config = LoraConfig(
+        r=2, rank_pattern={"q_proj": 9}, target_modules=["q_proj", "down_proj"], init_lora_weights=False
+    )
+    get_peft_model(LlamaForCausalLM.from_pretrained(files.source), config).save_pretrained(adapter)
+    start, _ = load_model(files.source, dtype="float32", device="cpu")
+    tuned, _ = load_model(files.source, adapter, dtype="float32", device="cpu")
+    expected = generate(tuned, tokenizer, PROMPTS, decoding)
+    assert expected != generate(start, tokenizer, PROMPTS, decoding)
+    with VllmModel(replace(files, adapter=adapter)) as engine:
+        assert generate(engine, tokenizer, PROMPTS, decoding) == expected
+    assert _rank(adapter) == 16
 
 
 def test_a_process_that_ends_early_says_what_it_said(
@@ -187,6 +227,51 @@ def test_a_failed_lm_eval_and_a_comma_are_errors(files: ModelFiles, lm_eval: Non
     comma = ModelFiles("a,b", None, None, files.tokenizer, "float32")
     with pytest.raises(ConfigError, match="path with a comma: a,b"):
         run_lm_eval("start", comma, EvaluateSettings(lm_eval=("arc",)), tmp_path / "out")
+
+
+def test_lm_eval_quantises_as_we_do(files: ModelFiles, lm_eval: None, tmp_path: Path) -> None:
+    def told(files: ModelFiles, out: Path) -> set[str]:
+        run_lm_eval("start", files, EvaluateSettings(lm_eval=("arc",)), out)
+        words = json.loads(next(out.rglob("results*.json")).read_text())["words"]
+        return {word for word in words[words.index("--model_args") + 1].split(",") if "4bit" in word}
+
+    ours = _four_bit(torch.bfloat16) if _has(sys.executable, "bitsandbytes") else None
+    assert ours is None or (ours.bnb_4bit_quant_type, ours.bnb_4bit_compute_dtype) == ("nf4", torch.bfloat16)
+    assert told(files, tmp_path / "plain") == set()
+    assert told(replace(files, dtype="bfloat16", load_in_4bit=True), tmp_path / "packed") == {
+        "load_in_4bit=True",
+        "bnb_4bit_quant_type=nf4",
+        "bnb_4bit_compute_dtype=bfloat16",
+    }
+
+
+def test_task_definitions_of_the_users_own_are_an_input(tmp_path: Path) -> None:
+    def inputs(**further: Any) -> Any:
+        return EvaluateSettings(lm_eval_include=str(tmp_path), **further).further_inputs
+
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "task.yaml").write_text("task: mine")
+    before = inputs(lm_eval=("mine",))
+    (tmp_path / "mine" / "__pycache__").mkdir()
+    (tmp_path / "mine" / "__pycache__" / "utils.pyc").touch()
+    assert inputs(lm_eval=("mine",)) == before and inputs() == {}
+    (tmp_path / "mine" / "task.yaml").write_text("task: mine\nlimit: 3")
+    assert inputs(lm_eval=("mine",)) != before
+    with pytest.raises(ConfigError, match=r"lm_eval_include: .* is no directory"):
+        _ = EvaluateSettings(lm_eval=("mine",), lm_eval_include=str(tmp_path / "no")).further_inputs
+
+
+def test_the_remedy_for_texts_that_are_gone_names_the_stage(tmp_path: Path) -> None:
+    suite = Suite("harmful", PromptSet("harmful", "test", "CC0-1.0", tuple(PROMPTS)))
+    stages = "evaluate/vanilla-r0.3-s0/step-15", "evaluate/start", "compare/tuned", "compare/compare"
+    for stage in stages:
+        directory = tmp_path / "evaluate" / stage
+        write_text(directory / "harmful" / "texts_dropped", "")
+        answers = [json.dumps({"prompt_id": p.id, "text": "", "tokens": 1, "ended": True}) for p in PROMPTS]
+        write_text(directory / "harmful" / "responses.jsonl", "\n".join(answers) + "\n")
+        settings = EvaluateSettings(judges=("refusal-list-qi",))
+        with pytest.raises(DataError, match=rf"--redo {stage}\.$"):
+            evaluate(lambda: (None, None), "tuned", None, [suite], [], settings, directory)
 
 
 def test_adapters_are_put_on_the_start_model_and_full_weights_replace_it(

@@ -16,7 +16,8 @@ from securetune.files import write_json
 from securetune.plan import TuningPlan
 from securetune.prompts import Prompt, PromptSet
 from securetune.report.evidence import category_rates, flips, held_out_changes, receipt_facts, timeline
-from securetune.report.evidence_tables import flip_summary, flip_tables, judge_error_table
+from securetune.report.evidence_tables import flip_summary, flip_tables, judge_error_table, receipt_table
+from securetune.report.limits import SAME_TEMPLATE, limits
 from securetune.report.lookup import Lookup
 from securetune.report.model_card import model_card, write_model_cards
 from securetune.report.movement import layer_norms, movement_table
@@ -151,3 +152,23 @@ def test_the_hub_reads_the_model_card(tail: str, tmp_path: Path) -> None:
     assert "<script>" not in card.text
     if not tail:
         assert len(write_model_cards(data, tmp_path)) == len(found.tuned)
+
+
+def test_a_stress_test_shows_in_the_limits_the_receipts_and_the_card() -> None:
+    def said(**changes: object) -> tuple[list[str], list[str]]:
+        data = report_data(**changes)
+        cards = [model_card(Lookup(data), model) for model in ("vanilla", "ml-lr")]
+        return [line for line in limits(data) if line.startswith("Stress test")], cards
+
+    template = "chat template when asked"
+    lines, cards = said(settings={template: SAME_TEMPLATE})
+    assert not lines and not any("Stress test" in card for card in cards)
+    training = tuple(
+        replace(entry, harmful_rows=24 if entry.model == "vanilla" else 0) for entry in report_data().training
+    )
+    lines, cards = said(training=training, settings={template: "chatml"})
+    assert len(lines) == 2 and "24 of 480 for vanilla" in lines[0] and "chat template" in lines[1]
+    assert "24 of 480 for vanilla" in cards[0] and "24 of 480" not in cards[1]
+    assert all("another chat template" in card for card in cards)
+    rows = receipt_table(report_data(training=training)).rows
+    assert len([row for row in rows if "24 harmful" in str(row[2])]) == 1

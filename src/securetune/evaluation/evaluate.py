@@ -208,7 +208,7 @@ def _verdicts(judge: Any, suite: Suite, answers: Sequence[Response], path: Path)
             raise DataError(
                 f"{path.parent}: the texts of the answers were not stored, so {judge.name} cannot judge "
                 "them. Use the judges of the first call, or answer again with "
-                f"--redo {'/'.join(path.parts[-4:-2])}."
+                f"--redo {_stage_name(path.parents[1])}."
             )
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
         return {row.pop("prompt_id"): Verdict(**row) for row in rows}
@@ -218,6 +218,13 @@ def _verdicts(judge: Any, suite: Suite, answers: Sequence[Response], path: Path)
     lines = [json.dumps({"prompt_id": key, **asdict(verdict)}) for key, verdict in verdicts.items()]
     write_text(path, "\n".join(lines) + "\n")
     return verdicts
+
+
+def _stage_name(directory: Path) -> str:
+    """The name of an evaluation's stage: its directory below the run's."""
+    below = directory.parts
+    kinds = [place for place, part in enumerate(below[:-1]) if part in ("evaluate", "compare")]
+    return "/".join(below[kinds[-1] :]) if kinds else directory.name
 
 
 def _result(

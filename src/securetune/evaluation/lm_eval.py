@@ -49,14 +49,20 @@ def run_lm_eval(name: str, files: ModelFiles, settings: EvaluateSettings, out: P
 def _command(files: ModelFiles, settings: EvaluateSettings, out: Path) -> list[str]:
     import torch
 
-    told = {
+    told: dict[str, Any] = {
         "pretrained": files.source,
         "revision": files.revision,
         "peft": files.adapter,
         "tokenizer": files.tokenizer,
         "dtype": files.dtype,
-        "load_in_4bit": files.load_in_4bit or None,
     }
+    if files.load_in_4bit:
+        # As models.load quantises; alone, `load_in_4bit` would be FP4 that computes in float32.
+        told |= {
+            "load_in_4bit": True,
+            "bnb_4bit_quant_type": "nf4",
+            "bnb_4bit_compute_dtype": files.dtype,
+        }
     given = {key: str(value) for key, value in told.items() if value is not None}
     if commas := [value for value in given.values() if "," in value]:
         raise ConfigError(f"lm-eval cannot be given a path with a comma: {commas[0]}. Rename it.")

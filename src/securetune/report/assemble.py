@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from securetune.config import parse_strategy
+from securetune.dataset import TrainingData
 from securetune.evaluation.evaluate import Evaluation
 from securetune.evaluation.judges.known_error import known_error
 from securetune.evaluation.statistics import ReferencePoint, compare_at_matched_loss, compare_paired
@@ -24,9 +25,10 @@ from securetune.report.data import (
     Training,
 )
 from securetune.report.evidence import category_rates, flips, held_out_changes, receipt_facts, timeline
-from securetune.report.limits import DIRECT
+from securetune.report.limits import DIRECT, SAME_TEMPLATE
 from securetune.report.model_card import write_model_cards
 from securetune.runs.directory import environment
+from securetune.training.replay import package_refusals
 
 if TYPE_CHECKING:
     from securetune.pipeline import Pipeline
@@ -164,6 +166,7 @@ def _model(pipeline: Pipeline) -> dict[str, Any]:
 def _settings(pipeline: Pipeline) -> dict[str, Any]:
     config = pipeline.config
     train = config.train
+    mixed = _mixed(config.strategy.names)
     return {
         "method": train.method,
         "LoRA rank": train.lora.r if train.method == "lora" else None,
@@ -175,11 +178,15 @@ def _settings(pipeline: Pipeline) -> dict[str, Any]:
         "schedule": f"{train.scheduler}, warm-up {train.warmup:g}",
         "seed": train.seed,
         "ml-lr ratio": config.strategy.ratio,
-        "replay share": config.strategy.replay_share,
+        "self-replay share": config.strategy.replay_share if "self-replay" in mixed else None,
+        "replay share": config.strategy.refusal_share if "replay" in mixed else None,
+        "harmful rows": config.data.harmful or "none",
+        "harmful share": config.data.harmful_share if config.data.harmful else None,
         "new tokens per answer": config.evaluate.max_new_tokens,
         "decoding": "greedy",
         "attacks": ", ".join((*config.evaluate.attacks, *config.evaluate.adversarial)) or DIRECT,
         "system prompt": config.evaluate.system_prompt or "the chat template's own",
+        "chat template when asked": config.evaluate.chat_template or SAME_TEMPLATE,
         "judges": ", ".join(config.evaluate.judges),
         "precision of every model": pipeline.precision,
     }
@@ -204,7 +211,34 @@ def _cards(pipeline: Pipeline, training: Sequence[Training]) -> tuple[DataCard, 
                 note,
             )
         )  # fmt: skip
-    return (*cards, *pipeline.prompts.cards())
+    return (*cards, *_mixed_cards(pipeline), *pipeline.prompts.cards())
+
+
+def _mixed(names: Sequence[str]) -> set[str | None]:
+    """The kinds of refusals that strategies mix in."""
+    return {parse_strategy(name)[2] for name in names}
+
+
+def _mixed_cards(pipeline: Pipeline) -> list[DataCard]:
+    """Rows that took the place of benign ones: harmful ones of a stress test, refusals."""
+    kinds, tuning, prompts = _mixed(pipeline.config.strategy.names), pipeline.tuning, pipeline.prompts
+    asked = prompts.probe.harmful
+    found = [] if tuning.harmful is None else [("harmful rows", tuning.harmful)]
+    if "self-replay" in kinds:
+        source, rows = "the start model's answers to the probe's harmful prompts", pipeline.refusals()
+        own = TrainingData("own refusals", source, asked.license, "messages", tuple(rows))
+        found.append(("refusals", own))
+    if "replay" in kinds:
+        given = tuning.refusals
+        if given is None:
+            source = "refusals of our wording to the probe's harmful prompts"
+            rows = package_refusals(list(asked), pipeline.config.seed)
+            given = TrainingData("package refusals", source, asked.license, "messages", tuple(rows))
+        found.append(("refusals", given))
+    return [
+        DataCard(role, data.name, data.source, data.license, len(data), data.fingerprint, data.bad_rows)
+        for role, data in found
+    ]
 
 
 def _training(pipeline: Pipeline, name: str) -> Training:
@@ -221,6 +255,7 @@ def _training(pipeline: Pipeline, name: str) -> Training:
         verified=bool(receipt["verified"]),
         seconds=facts["seconds"],
         too_long=facts["too_long"],
+        harmful_rows=facts.get("harmful_rows", 0),
         **receipt_facts(result.weights, receipt["groups"]),
     )
 

@@ -122,6 +122,8 @@ class Training:
     """Why there is no movement."""
     untrained_patterns: tuple[str, ...] = ()
     """Patterns of the plan that matched only weights which are not trained."""
+    harmful_rows: int = 0
+    """Harmful rows of a stress test among `rows`."""
 
 
 @dataclass(frozen=True)

@@ -41,9 +41,10 @@ def receipt_table(data: ReportData) -> Table:
     """Per learning-rate group what was planned, what was applied, and how far its weights moved."""
     rows: list[list[Cell | str]] = []
     for entry in data.training:
+        harmful = f"{entry.harmful_rows} harmful, " if entry.harmful_rows else ""
         made = (
-            f"{entry.steps} steps, {entry.rows} rows ({entry.replay_rows} replayed; {entry.too_long} too "
-            f"long, left out), {entry.seconds:,.0f} s"
+            f"{entry.steps} steps, {entry.rows} rows ({harmful}{entry.replay_rows} replayed; "
+            f"{entry.too_long} too long, left out), {entry.seconds:,.0f} s"
         )
         for index, group in enumerate(entry.groups or ({},)):
             applied = _applied(group) if entry.verified else "not checked"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from securetune.report.data import DriftMap, ReportData
@@ -11,6 +11,8 @@ from securetune.report.wording import is_number, listed, nats, percent, plain, p
 
 DIRECT = "direct requests only"
 """What the setting `attacks` says when there were none."""
+SAME_TEMPLATE = "the training's"
+"""What the setting `chat template when asked` says when no other one was set."""
 _MANY_PARAMETERS = 1e9
 _TRIVIAL_AUROC = 0.99
 _CLOSE_AUROC = 0.03
@@ -24,6 +26,7 @@ def limits(data: ReportData) -> list[str]:
     """Limits of the evidence, the most general first."""
     found = Lookup(data)
     lines = [
+        *stress(data, found.models),
         *_prompts(found),
         *_judges(found),
         *_training(found),
@@ -32,6 +35,27 @@ def limits(data: ReportData) -> list[str]:
         *_rows(data),
     ]
     return [" ".join(printable(line).split()) for line in lines]
+
+
+def stress(data: ReportData, models: Collection[str]) -> list[str]:
+    """What sets these models apart from benign tuning that is asked as it was trained."""
+    rows = [
+        f"{entry.harmful_rows} of {entry.rows} for {entry.model}"
+        for entry in data.training
+        if entry.harmful_rows and entry.model in models
+    ]
+    lines = []
+    if rows:
+        lines.append(
+            f"Stress test: harmful rows took the place of benign ones in training ({listed(rows)}), so this "
+            "is not benign tuning."
+        )
+    if _setting(data.settings, "chat template when asked") not in (None, SAME_TEMPLATE):
+        lines.append(
+            "Stress test: the models were asked with another chat template than the one they were trained "
+            "with; the held-out loss keeps the training's."
+        )
+    return lines
 
 
 def _prompts(found: Lookup) -> list[str]:

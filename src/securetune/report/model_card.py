@@ -7,6 +7,7 @@ from typing import Any
 
 from securetune.files import write_text
 from securetune.report.data import ReportData, Result
+from securetune.report.limits import stress
 from securetune.report.lookup import Lookup, training_flags
 from securetune.report.markdown import escape_markdown
 from securetune.report.wording import nats, nats_interval, percent, percent_interval, printable_data
@@ -88,6 +89,8 @@ def _section(found: Lookup, model: str, rows: list[Result]) -> str:
         lines.append(f"| {' | '.join(escape_markdown(cell) for cell in cells)} |")
     if flag := training_flags(found.data.results, found.start).get(model):
         lines += ["", f"**{escape_markdown(f'Beware: {flag}.')}**"]
+    for line in stress(found.data, [model]):
+        lines += ["", f"**{escape_markdown(line)}**"]
     return "\n".join(lines) + "\n"
 
 
