@@ -179,7 +179,7 @@ def test_a_failed_cell_keeps_its_weights_on_the_way_and_a_finished_one_is_made_a
     with monkeypatch.context() as patch:
         patch.setattr(SnapshotCallback, "_save", lambda *_: None)
         assert main(call) == 2
-        assert "lacks the weights on the way of step 2:" in capsys.readouterr().err and not cell.exists()
+        assert "lacks weights on the way (step 2)" in capsys.readouterr().err and not cell.exists()
 
     def out_of_memory(*_: Any) -> None:
         raise TrainingError("out of memory")

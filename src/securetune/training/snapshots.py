@@ -37,7 +37,7 @@ class Snapshots:
         missing = [name for name in wanted if name not in kept]
         if missing:
             raise TrainingError(
-                f"{directory} lacks the weights on the way of step {', '.join(missing)}: they went before the "
+                f"{directory} lacks weights on the way (step {', '.join(missing)}), gone before the "
                 f"run went on. Pass --redo tune/{directory.name} to train it again."
             )
 
