@@ -54,7 +54,7 @@ def compare(
         command = "securetune " + shlex.join(sys.argv[1:])
         Run(out).write_config(settings.model_dump(mode="json"), command)
         for stage in redo or []:
-            grid.base.run.redo(stage)
+            grid.redo(stage)
         grid.run()
         if part is not None:
             rest = [key.name for key in grid.missing()]

@@ -23,8 +23,9 @@ class CompareSettings(Settings):
     baselines: tuple[Baseline, ...] = ("plain-rates", "ema", "early-stopping", "replay", "random")
     """What every strategy is held against: plain tuning over `plain_rates`, an average of its weights,
     its checkpoints, a mix with refusals, a random set of modules."""
-    plain_rates: tuple[Rate, ...] = (0.1, 0.3, 1.0)
-    """Rates of plain tuning (ours)."""
+    plain_rates: tuple[Rate, ...] = (0.1, 0.3, 0.6, 1.0)
+    """Rates of plain tuning (ours). ASR rises steeply above 0.3: a straight line from there to 1 would lie
+    above the curve, and flatter what is compared with it."""
     checkpoints: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.25, 0.5, 0.75)
     """Shares of the steps after which the model is measured as well; the last step always is."""
     checkpoint_prompts: int | None = Field(100, ge=2)

@@ -196,6 +196,8 @@ class Pipeline(StartModel):
         }
         write_json(stage.path / "facts.json", facts)
         kept = {path.parent.name: _identified(path) for path in result.snapshots}
+        if self.snapshots is not None:
+            self.snapshots.check(kept, steps, stage.path)
         stage.finish({**_identified(result.weights), "snapshots": kept})
         return result
 

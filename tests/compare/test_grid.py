@@ -14,8 +14,10 @@ from securetune.__main__ import main
 from securetune.compare.cells import START, Cell, CellKey, plain_rate, plan_cells, read_cells
 from securetune.compare.grid import Grid
 from securetune.config import Config, load_settings, validate
-from securetune.errors import ConfigError, UsageError
+from securetune.errors import ConfigError, TrainingError, UsageError
 from securetune.files import read_json
+from securetune.pipeline import Pipeline
+from securetune.training.snapshots import SnapshotCallback
 from tiny_chat import ANSWER, FAST, REFUSAL, write_tuning_file
 
 COMPARE = [
@@ -139,6 +141,17 @@ def test_a_finished_cell_from_other_inputs_is_refused_by_name(
     with pytest.raises(UsageError, match=r"seed7.json was made from other inputs: data: "):
         read_cells(finished / "cells")
     path.unlink()
+    plain = Cell.read(finished / "cells" / "vanilla.rate1.seed0.json")
+    train = {**plain.inputs["train"], "steps": 9}
+    path = replace(plain, key=CellKey("vanilla", 1.0, 7), inputs={**plain.inputs, "train": train}).write(
+        finished / "cells"
+    )
+    with pytest.raises(UsageError, match=r"seed7.json was made from other inputs: train.steps: "):
+        read_cells(finished / "cells")
+    path.unlink()
+    for name in ("vanilla.rate1.seed0", "ml-lr.rate1.seed0"):
+        asked = Cell.read(finished / "cells" / f"{name}.json").inputs["train"].get("prompts", {})
+        assert ("analysed" in asked) is (name.startswith("ml-lr"))
 
 
 def test_shards_make_the_same_cells_side_by_side(
@@ -155,6 +168,33 @@ def test_shards_make_the_same_cells_side_by_side(
         for first, second in zip(one.series(), two.points, strict=True):
             assert (first.step, first.outcomes) == (second.step, second.outcomes)
             assert (first.loss, first.movement) == pytest.approx((second.loss, second.movement), rel=1e-5)
+
+
+def test_a_failed_cell_keeps_its_weights_on_the_way_and_a_finished_one_is_made_again(
+    config: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    less = ["--set", "compare.baselines=[early-stopping]", "--set", "strategy.names=[vanilla]"]
+    call = arguments(config, tmp_path, *less)
+    tuned, cell = "tune/vanilla.rate1.seed0", tmp_path / "cells" / "vanilla.rate1.seed0.json"
+    with monkeypatch.context() as patch:
+        patch.setattr(SnapshotCallback, "_save", lambda *_: None)
+        assert main(call) == 2
+        assert "lacks weights on the way (step 2)" in capsys.readouterr().err and not cell.exists()
+
+    def out_of_memory(*_: Any) -> None:
+        raise TrainingError("out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Pipeline, "measure", out_of_memory)
+        assert main([*call, "--redo", tuned]) == 2
+    assert (tmp_path / "work" / tuned / "snapshots" / "2").is_dir()
+    assert main(call) == 0
+    assert [point.step for point in Cell.read(cell).points] == [2, 4]
+    before = cell.stat().st_mtime_ns
+    assert main([*call, "--redo", "evaluate/vanilla.rate1.seed0/step-2"]) == 1
+    assert f"Pass --redo {tuned}" in capsys.readouterr().err and cell.stat().st_mtime_ns == before
+    assert main([*call, "--redo", tuned]) == 0
+    assert cell.stat().st_mtime_ns > before
 
 
 def test_a_dry_run_lists_the_cells_and_runs_nothing(config: Path, tmp_path: Path, capsys: Any) -> None:
@@ -184,7 +224,7 @@ def test_baselines_are_in_every_comparison() -> None:
     found = keys(strategy={"names": ["swat"]})
     assert found[0] == START
     assert {key.strategy for key in found} == {"start", "vanilla", "swat", "replay", "random"}
-    assert {key.rate for key in found if key.strategy == "vanilla"} == {0.1, 0.3, 1.0}
+    assert {key.rate for key in found if key.strategy == "vanilla"} == {0.1, 0.3, 0.6, 1.0}
     assert {key.seed for key in found[1:]} == {0, 1, 2}
     assert plain_rate(found) == 1.0
     assert len(set(found)) == len(found)

@@ -189,6 +189,11 @@ def test_what_is_needed_grows_with_the_spread_and_falls_with_the_size() -> None:
     assert swaying.prompts_needed(0.1, 3) is None
     assert swaying.prompts_needed(0.1, 30) is not None
     assert len(power_table(spread)) == 12
+    # More prompts can leave fewer degrees of freedom: what is enough lies below the most that are tried.
+    turning = Spread(0.1, 0.03**2, 0.15)
+    needed_here = turning.prompts_needed(0.2, 2)
+    assert needed_here is not None and turning.power(0.2, 20_000, 2) < 0.8
+    assert turning.power(0.2, needed_here - 1, 2) < 0.8 <= turning.power(0.2, needed_here, 2)
 
 
 def test_the_spread_is_read_from_cells() -> None:

@@ -128,6 +128,11 @@ def test_an_unfinished_grid_is_shown_as_far_as_it_goes() -> None:
     ]
     content = describe_cells(partial, JUDGE, BASELINES)
     assert content["ranking"]["seeds"] == [0, 1]
+    assert content["ranking"]["seeds_left_out"] == {2: ["random.rate1.seed2"]}
+    slow = [cell for cell in cells() if (cell.key.rate, cell.key.seed) != (0.3, 1)]
+    lacking = describe_cells(slow, JUDGE, BASELINES)
+    assert lacking["ranking"]["seeds"] == [0, 2] and {row["seeds"] for row in lacking["areas"]} == {2}
+    assert "Seed 1 is not in the ranking: vanilla.rate0.3.seed1 missing." in write_tables(lacking)
     assert {row["model"]: len(row["seeds"]) for row in content["models"]}["random"] == 2
     only = [cell for cell in partial if cell.key.strategy in ("start", "random")]
     alone = describe_cells(only, JUDGE, BASELINES)

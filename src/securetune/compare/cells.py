@@ -62,7 +62,7 @@ class Cell:
 
     key: CellKey
     inputs: Mapping[str, Any]
-    """What the numbers depend on; cells are compared only if they agree in all but `train`."""
+    """What the numbers depend on; compared cells agree in all but strategy, rate and seed."""
     primary: str
     """The main harmful suite."""
     suites: Mapping[str, bool]
@@ -70,7 +70,7 @@ class Cell:
     points: tuple[Point, ...]
     """By step; the last one without `ema` is the tuned model."""
     seconds: float
-    """Wall time of the call that finished it."""
+    """Wall time of the call that finished it; earlier ones that were cut off are not in it."""
 
     def series(self, ema: bool = False) -> list[Point]:
         """The points of the run, or of its moving average, by step."""
@@ -158,7 +158,7 @@ def read_cells(directory: Path) -> list[Cell]:
     """All finished cells of a directory, which must be comparable with one another.
 
     Raises:
-        StaleArtifactError: two cells differ in more than rate and seed.
+        StaleArtifactError: two cells differ in more than strategy, rate and seed.
         UsageError: the start model is missing, or there is nothing else.
     """
     found = {path: Cell.read(path) for path in sorted(directory.glob("*.json"))}
@@ -169,9 +169,23 @@ def read_cells(directory: Path) -> list[Cell]:
             f"{directory} holds {names}; expected start.json and at least one tuned model. "
             "Run `securetune compare CONFIG` first; with shards, the first one measures the start model."
         )
+    trained: dict[str, Any] = {}
+    own: dict[str, dict[str, Any]] = {}
     for path, cell in found.items():
         check_same_inputs(_shared(cell), _shared(start), path)
+        if cell is start:
+            continue
+        train = cell.inputs["train"]
+        common = {key: value for key, value in train.items() if key not in (*_OF_RUN, *_OF_STRATEGY)}
+        special = {key: train[key] for key in _OF_STRATEGY if key in train}
+        trained, own[cell.key.strategy] = trained or common, own.get(cell.key.strategy, special)
+        expected = trained | own[cell.key.strategy]
+        check_same_inputs({"train": common | special}, {"train": expected}, path)
     return list(found.values())
+
+
+_OF_RUN = ("learning_rate", "seed", "ema_decay")
+_OF_STRATEGY = ("strategy", "refusals", "analysis", "prompts")
 
 
 def _shared(cell: Cell) -> dict[str, Any]:

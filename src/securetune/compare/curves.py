@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from securetune.compare.cells import START, Cell, Outcomes, Point, plain_rate
+from securetune.compare.cells import START, Cell, CellKey, Outcomes, Point, plain_rate
 from securetune.evaluation.statistics import ReferencePoint, falling, interpolation
 
 Values = Mapping[str, float]
@@ -103,10 +103,20 @@ def area_between(curve: Curve, reference: Curve) -> dict[str, float] | None:
 BySeed = dict[int, Curve]
 
 
+def missing_runs(cells: Sequence[Cell]) -> dict[int, list[str]]:
+    """Seed -> names of the runs that another seed has and this one has not; without complete seeds."""
+    keys = [cell.key for cell in cells if cell.key != START]
+    runs = sorted({(key.strategy, key.rate) for key in keys})
+    wanted = {seed: [CellKey(*run, seed) for run in runs] for seed in sorted({key.seed for key in keys})}
+    missing = {seed: [key.name for key in own if key not in keys] for seed, own in wanted.items()}
+    return {seed: names for seed, names in missing.items() if names}
+
+
 def curves(cells: Sequence[Cell], judge: str, axis: Axis, baselines: Sequence[str]) -> dict[str, BySeed]:
     """Name -> seed -> curve. Plain tuning runs over its rates, its checkpoints are `early-stopping`.
 
-    Other strategies run over their rates if they have several, else over their checkpoints.
+    Other strategies run over their rates if they have several, else over their checkpoints. A seed that lacks
+    a rate which another seed has would have another curve, and gets none.
     """
     start = next(cell for cell in cells if cell.key == START)
     keys = [cell.key for cell in cells]
@@ -124,7 +134,9 @@ def curves(cells: Sequence[Cell], judge: str, axis: Axis, baselines: Sequence[st
             (cell for cell in cells if (cell.key.strategy, cell.key.seed) == (strategy, seed)),
             key=lambda cell: cell.key.rate,
         )
-        if strategy == "vanilla" or len(own) > 1:
+        if len(own) < len({key.rate for key in keys if key.strategy == strategy}):
+            found.setdefault(strategy, {})
+        elif strategy == "vanilla" or len(own) > 1:
             add(strategy, seed, [cell.last for cell in own])
         else:
             add(strategy, seed, own[0].series())

@@ -13,7 +13,7 @@ from securetune.analysis.rows import Part
 from securetune.compare.cells import START, Cell, CellKey, Point, check_same_inputs, plain_rate, plan_cells
 from securetune.compare.power import DIFFERENCES, Spread
 from securetune.config import Config, parse_strategy
-from securetune.errors import ConfigError, TrainingError
+from securetune.errors import ConfigError, TrainingError, UsageError
 from securetune.evaluation.evaluate import Evaluation, Suite
 from securetune.files import digest
 from securetune.models.load import read_chat_template
@@ -84,7 +84,7 @@ class Grid:
     def run(self) -> None:
         """Make every cell of this shard that is not there.
 
-        A run that diverges does not stop the others.
+        A run that fails does not stop the others, and keeps what it made.
 
         Raises:
             StaleArtifactError: a finished cell was made from other inputs.
@@ -102,12 +102,38 @@ class Grid:
             except TrainingError as error:
                 log.error("%s: %s", key.name, error)
                 failed.append(key.name)
-            self._tidy(key)
+            else:
+                self._tidy(key)
         if failed:
             raise TrainingError(
-                f"{len(failed)} of {len(self.own())} cells failed: {', '.join(failed)}. The others are "
-                "finished: `--tables` shows them. Lower compare.rates or compare.plain_rates."
+                f"{len(failed)} of {len(self.own())} cells failed (see above): {', '.join(failed)}. "
+                "The same command goes on with them. The others are finished: `--tables` shows them."
             )
+
+    def redo(self, stage: str) -> None:
+        """Remove a stage of this shard, so that it is made again, with the cell that was made from it.
+
+        With `tune/CELL` the answers of its weights go as well.
+
+        Raises:
+            StaleArtifactError: there is no such stage.
+            UsageError: the stage is of no single cell, or needs weights that went when its cell was finished.
+        """
+        path = self.base.run.check_redo(stage)
+        kind, *names = path.relative_to(self.base.run.path).parts
+        if kind in ("tune", "evaluate"):
+            if not names:
+                raise UsageError(f"--redo {stage}: name one cell, such as {kind}/{self.own()[-1].name}.")
+            cell = self.cells / f"{names[0]}.json"
+            if kind == "evaluate" and names[0] != START.strategy and cell.is_file():
+                raise UsageError(
+                    f"--redo {stage}: {cell} is finished, and its weights on the way are gone. "
+                    f"Pass --redo tune/{names[0]} to make all of it again."
+                )
+            cell.unlink(missing_ok=True)
+            if kind == "tune":
+                shutil.rmtree(self.base.run.path / "evaluate" / names[0], ignore_errors=True)
+        shutil.rmtree(path)
 
     def describe(self) -> tuple[dict[str, Any], str]:
         """What would be run, and which differences could be seen; runs nothing."""
@@ -167,11 +193,15 @@ class Grid:
         if key.strategy == "vanilla":
             return trained | {"ema_decay": self._ema_decay(key)}
         trained["strategy"] = settings.strategy.model_dump(mode="json", exclude={"names", "refusals"})
-        if parse_strategy(key.strategy)[2] == "replay":
+        prompts, replay = self.base.prompts, parse_strategy(key.strategy)[2]
+        asked = {"refused": prompts.probe.harmful.fingerprint} if replay else {}
+        if replay == "replay" and tuning.refusals is not None:
+            asked = {}
             trained["refusals"] = _rows(tuning.refusals, settings.strategy.refusal_share)
         if needs_robust_set(key.strategy):
             trained["analysis"] = settings.analysis.model_dump(mode="json", exclude={"batch_size"})
-        return trained
+            asked["analysed"] = digest(prompts.fingerprints(*prompts.probe, *prompts.selection))
+        return trained | {"prompts": asked}
 
     def _ema_decay(self, key: CellKey) -> float | None:
         """Of the run whose weights are averaged: plain tuning at its main rate."""
@@ -234,7 +264,7 @@ class Grid:
         shutil.rmtree(directory / "snapshots", ignore_errors=True)
 
 
-_ASKED = {"max_new_tokens", "judges", "system_prompt", "tasks", "task_limit"}
+_ASKED = {"engine", "max_new_tokens", "judges", "system_prompt", "tasks", "task_limit"}
 
 
 def _rows(rows: Any, share: float) -> dict[str, Any] | None:

@@ -64,10 +64,18 @@ class Spread:
         return float(stats.nct.sf(threshold, freedom, difference / error))
 
     def prompts_needed(self, difference: float, seeds: int) -> int | None:
-        """Fewest prompts at which the power is 80%; `None` if even 20,000 do not do with so many seeds."""
-        if self.power(difference, MOST_PROMPTS, seeds) < POWER:
+        """Fewest prompts at which the power is 80%; `None` if no number up to 20,000 does with so many seeds.
+
+        More prompts can lower the power: they leave the variance between seeds alone, and as its share grows
+        the degrees of freedom fall to seeds - 1. So numbers are tried upwards, each about a tenth above the
+        one before (ours), and the first that does is refined.
+        """
+        tried = np.unique(np.geomspace(2, MOST_PROMPTS, 100).astype(int)).tolist()
+        enough = (index for index, n in enumerate(tried) if self.power(difference, n, seeds) >= POWER)
+        first = next(enough, None)
+        if first is None:
             return None
-        low, high = 2, MOST_PROMPTS
+        low, high = tried[max(0, first - 1)], tried[first]
         while low < high:
             middle = (low + high) // 2
             low, high = (

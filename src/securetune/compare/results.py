@@ -9,7 +9,17 @@ from typing import Any
 import numpy as np
 
 from securetune.compare.cells import START, Cell, Point
-from securetune.compare.curves import LOSS, Axis, BySeed, area_between, axes, curves, reference_point, share
+from securetune.compare.curves import (
+    LOSS,
+    Axis,
+    BySeed,
+    area_between,
+    axes,
+    curves,
+    missing_runs,
+    reference_point,
+    share,
+)
 from securetune.compare.power import Spread, power_table
 from securetune.compare.ranking import Ranking, difference_over_seeds, rank
 from securetune.config import parse_strategy
@@ -40,6 +50,7 @@ def describe_cells(cells: Sequence[Cell], judge: str, baselines: Sequence[str]) 
         raise UsageError(f"No verdicts of {judge} in the cells; they have {', '.join(sorted(judges))}.")
     found = curves(cells, judge, LOSS, baselines)
     ranking, rest = rank_at_matched_loss(found)
+    rest["seeds_left_out"] = missing_runs(cells)
     return {
         "judge": judge,
         "cells": len(cells),

@@ -13,7 +13,7 @@ def write_tables(content: Mapping[str, Any]) -> str:
     """Markdown of what `describe_cells` found."""
     parts = [
         f"Judge: {content['judge']}; ASR is that on `{content['primary']}`. Intervals are 95%, over "
-        f"prompts and seeds. {content['cells']} cells, {duration(content['seconds'])} in all.",
+        f"prompts and seeds. {content['cells']} cells, at least {duration(content['seconds'])} in all.",
         _ranking(content),
         _section("Tuned models", _models(content)),
         _section("Against plain tuning over its rates, at the same ...", _matched(content)),
@@ -47,6 +47,10 @@ def _ranking(content: Mapping[str, Any]) -> str:
             _table(head, rows),
         ]
     lines += [f"\nNot ranked: {name}: {reason}." for name, reason in ranking["left_out"].items()]
+    lines += [
+        f"\nSeed {seed} is not in the ranking: {', '.join(names)} missing."
+        for seed, names in ranking["seeds_left_out"].items()
+    ]
     lines += ["", *(f"- {line}" for line in content["headlines"])]
     return "\n".join(lines).rstrip()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,22 @@ class Snapshots:
     """Optimizer steps after which the weights are saved."""
     ema_decay: float | None = None
     """Keep a shadow copy of the weights, too, and save it at the same steps and at the last one."""
+
+    def check(self, kept: Collection[str], steps: int, directory: Path) -> None:
+        """Refuse a run of so many steps that did not keep all of them.
+
+        Raises:
+            TrainingError: names what is missing, as when earlier weights were removed before a run went on.
+        """
+        wanted = [str(step) for step in self.steps]
+        if self.ema_decay is not None:
+            wanted += [f"{step}-ema" for step in (*self.steps, steps)]
+        missing = [name for name in wanted if name not in kept]
+        if missing:
+            raise TrainingError(
+                f"{directory} lacks weights on the way (step {', '.join(missing)}), gone before the "
+                f"run went on. Pass --redo tune/{directory.name} to train it again."
+            )
 
 
 class SnapshotCallback(TrainerCallback):
