@@ -27,7 +27,7 @@ $(VENV)/.ready: pyproject.toml
 	$(BIN)/python -m pip install -q --no-deps --require-hashes -r $(VENV)/embedded.txt
 	touch $@
 
-# QUICK=1: 10 steps and 32 prompts a suite instead of 30 and all.
+# QUICK=1: 6 steps and 24 prompts a suite instead of 30 and all.
 demo: setup
 	@# The other mode's run, if there is one, is kept under another name, and this mode's own is taken back.
 	@mode=$(if $(QUICK),quick,full); old=$$(cat $(DEMO)/mode 2>/dev/null || echo $$mode); \
