@@ -121,7 +121,7 @@ def test_near_overlap_of_large_sets_takes_seconds(form: str) -> None:
 
 def test_fingerprint_depends_on_texts_and_labels_only() -> None:
     base = prompt_set("One?", "two")
-    assert base.fingerprint == prompt_set("two", "one", name="other").fingerprint
+    assert base.fingerprint == prompt_set("two", "One?", name="other").fingerprint
     assert len(base.fingerprint) == 16
     assert base.fingerprint != prompt_set("one", "two", harmful=False).fingerprint
     assert base.fingerprint != prompt_set("one", "three").fingerprint

@@ -78,7 +78,8 @@ def test_replay_uses_the_start_models_own_refusals(
         raise AssertionError("the answers are there; no model is needed")
 
     assert own_refusals(unneeded, prompts, Decoding(12, 12), path) == found
-    said = [record.getMessage() for record in caplog.records]
+    # Where a handler is reached over two ways, one record comes twice.
+    said = [record.getMessage() for record in {id(record): record for record in caplog.records}.values()]
     assert said.count(f"self-replay: the start model refuses {len(found)} of 12 prompts") == 1
 
 

@@ -221,7 +221,7 @@ def _mixed(names: Sequence[str]) -> set[str | None]:
 
 def _mixed_cards(pipeline: Pipeline) -> list[DataCard]:
     """Rows that took the place of benign ones: harmful ones of a stress test, refusals."""
-    kinds, tuning, prompts = _mixed(pipeline.config.strategy.names), pipeline.tuning, pipeline.prompts
+    kinds, tuning, prompts = _mixed(pipeline.models()[1:]), pipeline.tuning, pipeline.prompts
     asked = prompts.probe.harmful
     found = [] if tuning.harmful is None else [("harmful rows", tuning.harmful)]
     if "self-replay" in kinds:
