@@ -243,3 +243,10 @@ def test_strategies_run_at_every_rate_and_uniform_rates_are_plain_tuning() -> No
     assert (
         keys(strategy={"names": ["vanilla"]}, compare={"baselines": [], "rates": [0.2, 0.4]})[1].rate == 0.4
     )
+
+
+def test_scores_that_would_be_thrown_away_are_refused(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(config, tmp_path / "out", "--set", "evaluate.lm_eval=[arc_easy]")) == 1
+    assert "evaluate.lm_eval" in capsys.readouterr().err

@@ -39,6 +39,11 @@ class Grid:
     def __init__(
         self, config: Config, out: Path, part: Part | None = None, cells: Path | None = None
     ) -> None:
+        if config.evaluate.lm_eval:
+            raise ConfigError(
+                "evaluate.lm_eval: a comparison has no place for these scores. Leave it out here, and use "
+                "`securetune evaluate --lm-eval` on the models that matter."
+            )
         self.config, self.part, self.cells = config, part or Part(), cells or out / "cells"
         work = out / "work" if part is None else out / "work" / f"shard-{part.name}"
         self.base = Pipeline(config, Run(work), MAKES)
