@@ -51,7 +51,7 @@ class SuffixSettings(Settings):
 def default_judges() -> tuple[str, ...]:
     """The three refusal lists, and the answer classifier where its embedding model is installed.
 
-    A list decides until the classifier is measured on short answers that are cut off, as ours are.
+    A list still decides; on short answers that are cut off the classifier is as good (docs/judges.md).
     """
     lists = ("refusal-list-qi", "refusal-list-safedecoding", "refusal-list-wei")
     return (*lists, "answer-classifier") if find_embedding_model() else lists
