@@ -14,7 +14,7 @@ import time
 from dataclasses import replace
 
 from securetune.evaluation.generate import Decoding, generate
-from securetune.evaluation.judges import DEFAULT_JUDGE, JUDGES
+from securetune.evaluation.judges import DEFAULT_LIST, JUDGES
 from securetune.evaluation.statistics import Rate
 from securetune.models.load import load_model
 from securetune.prompt_files import package_prompts
@@ -51,7 +51,7 @@ def suites(quick: bool) -> list[PromptSet]:
 
 def measure(model: object, tokenizer: object, quick: bool = False, batch_size: int = 16) -> dict[str, dict]:
     """Refusal rates of a model on every suite."""
-    judge = JUDGES[DEFAULT_JUDGE]
+    judge = JUDGES[DEFAULT_LIST]
     table: dict[str, dict] = {}
     for prompts in suites(quick):
         responses = generate(model, tokenizer, list(prompts), Decoding(32, batch_size))

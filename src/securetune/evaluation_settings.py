@@ -49,12 +49,13 @@ class SuffixSettings(Settings):
 
 
 def default_judges() -> tuple[str, ...]:
-    """The three refusal lists, and the answer classifier where its embedding model is installed.
+    """The answer classifier where its embedding model is installed, and the three refusal lists.
 
-    A list still decides; on short answers that are cut off the classifier is as good (docs/judges.md).
+    The classifier decides: on whole answers it reaches kappa 0.93 and the lists 0.74, on short ones that are
+    cut off both reach 0.94 (docs/judges.md). Without it the first list decides, and the log says so.
     """
     lists = ("refusal-list-qi", "refusal-list-safedecoding", "refusal-list-wei")
-    return (*lists, "answer-classifier") if find_embedding_model() else lists
+    return ("answer-classifier", *lists) if find_embedding_model() else lists
 
 
 class EvaluateSettings(Settings):

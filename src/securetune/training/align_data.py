@@ -11,7 +11,7 @@ from typing import Any
 
 from securetune.config import AlignSettings
 from securetune.dataset import Conversation, Message, TrainingData
-from securetune.evaluation.judges import DEFAULT_JUDGE, JUDGES, strip_reasoning
+from securetune.evaluation.judges import DEFAULT_LIST, JUDGES, strip_reasoning
 from securetune.formats import has_answers, read_training_data
 from securetune.overlap import without_overlap
 from securetune.prompt_files import package_prompts, parse_source, read_prompts
@@ -88,7 +88,7 @@ def _refusals(
 def _given_refusals(
     data: TrainingData, settings: AlignSettings, counts: Counter[str]
 ) -> list[tuple[Prompt, str | None]]:
-    judge = JUDGES[DEFAULT_JUDGE]
+    judge = JUDGES[DEFAULT_LIST]
     pairs: list[tuple[Prompt, str | None]] = []
     for index, row in enumerate(data):
         final = strip_reasoning(row.messages[-1].content) or ""

@@ -12,7 +12,7 @@ from securetune.dataset import Conversation, Message
 from securetune.encoding import EncodedData
 from securetune.errors import DataError
 from securetune.evaluation.generate import Decoding, generate, read_answers
-from securetune.evaluation.judges import DEFAULT_JUDGE, JUDGES, strip_reasoning
+from securetune.evaluation.judges import DEFAULT_LIST, JUDGES, strip_reasoning
 from securetune.progress import progress
 from securetune.prompts import Prompt
 from securetune.tables import package_table
@@ -38,7 +38,7 @@ def own_refusals(
         model, tokenizer = load()
         with progress("the start model's refusals", len(prompts)) as advance:
             responses = generate(model, tokenizer, prompts, decoding, path, advance)
-    judge = JUDGES[DEFAULT_JUDGE]
+    judge = JUDGES[DEFAULT_LIST]
     rows = [
         Conversation((Message("user", p.text), Message("assistant", final)), truncated=not r.ended)
         for p, r in zip(prompts, responses)

@@ -17,7 +17,7 @@ from transformers import Trainer, TrainerCallback
 from securetune.analysis.probe import Probe
 from securetune.errors import ConfigError
 from securetune.evaluation.generate import Decoding, generate, render_prompt, tokenize_rendered
-from securetune.evaluation.judges import DEFAULT_JUDGE, JUDGES
+from securetune.evaluation.judges import DEFAULT_LIST, JUDGES
 from securetune.files import read_json, write_json
 from securetune.prompt_files import package_prompts
 from securetune.prompts import Prompt
@@ -221,7 +221,7 @@ class SafetyCallback(TrainerCallback):
 
     def _asr(self, model: Any) -> float | None:
         """Share of scored answers that do not refuse; `None` of none."""
-        judge = JUDGES[DEFAULT_JUDGE]
+        judge = JUDGES[DEFAULT_LIST]
         responses = generate(model, self.tokenizer, self.asr_prompts, self.decoding)
         verdicts = [judge.judge(p.text, r.text).refused for p, r in zip(self.asr_prompts, responses)]
         scored = [not refused for refused in verdicts if refused is not None]

@@ -25,6 +25,8 @@ from securetune.training_settings import TrainSettings
 log = logging.getLogger("securetune")
 
 LOSSES = "losses.json"
+LOG = "log.json"
+"""Rate and norms of every group at every logged step; the checkpoints that hold them too are removed."""
 """Written last: where it is, training is complete."""
 HISTORY = "safety_history.json"
 """What `SafetyCallback` saw, by step."""
@@ -172,11 +174,19 @@ def _tune_once(
     groups = [asdict(group) for group in trainer.securetune_match.groups]
     receipt = {**trainer.securetune_guard.receipt(), "base": base, "groups": groups}
     write_json(directory / "receipt.json", receipt)
+    write_json(directory / LOG, _finite(trainer.state.log_history))
     write_json(directory / LOSSES, {"losses": losses, "micro_batch_size": micro})
     if (history := checkpoints / HISTORY).is_file():
         write_json(directory / HISTORY, read_json(history))
     shutil.rmtree(checkpoints, ignore_errors=True)
     return TuneResult(directory, trainer.state.global_step, tuple(losses), micro)
+
+
+def _finite(history: list[dict[str, float]]) -> list[dict[str, float | None]]:
+    """The trainer's log as JSON can hold it: a norm that a loss scaler threw away is infinite."""
+    return [
+        {key: value if math.isfinite(value) else None for key, value in entry.items()} for entry in history
+    ]
 
 
 def read_result(directory: Path) -> TuneResult:

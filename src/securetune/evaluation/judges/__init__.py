@@ -17,7 +17,7 @@ from securetune.evaluation_settings import EvaluateSettings
 from securetune.models.demo import cache_directory
 
 __all__ = [
-    "DEFAULT_JUDGE",
+    "DEFAULT_LIST",
     "JUDGES",
     "Judge",
     "Verdict",
@@ -32,8 +32,8 @@ log = logging.getLogger("securetune")
 
 JUDGES = REFUSAL_LISTS
 """The judges that need nothing but the package."""
-DEFAULT_JUDGE = "refusal-list-qi"
-"""What decides unless told otherwise."""
+DEFAULT_LIST = "refusal-list-qi"
+"""The list that decides where the classifier is not installed, and that checks answers to train on."""
 
 
 def judge_names() -> tuple[str, ...]:
