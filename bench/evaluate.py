@@ -76,7 +76,7 @@ def single(model: object, tokenizer: object, prompt: Prompt, new_tokens: int) ->
 
 
 def report(answers: list[Response], sample: list[Prompt], alone: list[str], fast: float, slow: float) -> None:
-    """Print the numbers as one JSON object."""
+    """Print the numbers as a table and as one JSON object."""
     texts = {answer.prompt_id: answer.text for answer in answers}
     peak = (
         torch.cuda.max_memory_allocated() / 2**20
@@ -92,6 +92,9 @@ def report(answers: list[Response], sample: list[Prompt], alone: list[str], fast
         "tokens": sum(answer.tokens for answer in answers),
         "equal": equal,
     }
+    print(f"{'':16}{'value':>10}")
+    for name, value in content.items():
+        print(f"{name:16}{value:10.2f}")
     print(json.dumps(content))
 
 

@@ -59,7 +59,9 @@ def tables(name: str, document: Path) -> dict:
     cells = read_cells(ROOT / "bench" / "results" / name)
     content = describe_cells(cells, settings.evaluate.judges[0], settings.compare.baselines)
     begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
-    block = f"{begin}\n{write_tables(content)}\n{end}"
+    written = write_tables(content)
+    print(written)
+    block = f"{begin}\n{written}\n{end}"
     found = document.read_text(encoding="utf-8")
     text, count = re.subn(f"{re.escape(begin)}.*?{re.escape(end)}", lambda _: block, found, flags=re.DOTALL)
     if count != 1:
@@ -86,6 +88,10 @@ def main() -> None:
     for name in [] if options.tables else options.only:
         run(name, options.shard)
     if options.shard:
+        print(
+            f"part {options.shard} of {', '.join(options.only)} is done; run without --shard for the tables"
+        )
+        print(json.dumps({"shard": options.shard, "grids": options.only}))
         return
     print(json.dumps({name: tables(name, ROOT / "docs" / "results.md") for name in options.only}))
 

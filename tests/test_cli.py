@@ -16,11 +16,13 @@ import yaml
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
 
+import securetune
 from securetune.__main__ import main
 from securetune.config import AlignSettings, Config
 from securetune.errors import TrainingError
 from securetune.files import read_json
 from securetune.models.fingerprint import fingerprint
+from securetune.pipeline import Pipeline
 from securetune.plan import TuningPlan
 from securetune.runs.directory import Run
 from securetune.training.tune import tune
@@ -89,10 +91,50 @@ def test_strategies_that_fail_leave_the_report_of_the_others(
         assert "the loss is nan" in text and "refuses none of" in text
     models = {row["model"] for row in read_json(tmp_path / "run" / "results.json")}
     assert models == {"start", "vanilla"}
+    assert main(["report", *call[1 : len(call) - len(fast_options())]]) == 0  # And a report made later.
+    assert "the loss is nan" in (tmp_path / "run" / "report.md").read_text()
     # Where none is left there is nothing to report.
     call[call.index("--out") + 1] = str(tmp_path / "none")
     assert main([*call, "--set", "strategy.names=[self-replay]"]) == 1
     assert not (tmp_path / "none" / "report.md").exists()
+
+
+def test_a_strategy_that_cannot_be_evaluated_leaves_the_report_of_the_others(
+    chat_model: Path, data: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    measure = Pipeline.measure
+
+    def fails(self: Pipeline, name: str, *args: Any) -> Any:
+        if name == "vanilla":
+            raise TrainingError("a held-out loss is nan")
+        return measure(self, name, *args)
+
+    call = ["run", *options(chat_model, data, tmp_path), *fast_options()]
+    with monkeypatch.context() as patch:
+        patch.setattr(Pipeline, "measure", fails)
+        assert main([*call, "--set", "strategy.names=[vanilla,uniform-0.3]"]) == 2
+    assert {row["model"] for row in read_json(tmp_path / "results.json")} == {"start", "uniform-0.3"}
+    assert "a held-out loss is nan" in (tmp_path / "report.md").read_text()
+    # Once it is evaluated after all, the report has it.
+    assert main(["evaluate", *call[1 : len(call) - len(fast_options())]]) == 0
+    assert main(["report", *call[1 : len(call) - len(fast_options())]]) == 0
+    assert "vanilla" in {row["model"] for row in read_json(tmp_path / "results.json")}
+    assert "a held-out loss is nan" not in (tmp_path / "report.md").read_text()
+
+
+def test_own_prompts_go_through_the_stages_one_by_one(chat_model: Path, data: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.csv"
+    mine.write_text("\n".join(["prompt", *(f"How do I harm neighbour {i}?" for i in range(40))]))
+    call = [*options(chat_model, data, tmp_path / "run"), *fast_options()[:-2], "--harmful", f"{mine}:prompt"]
+    for command in (["analyze"], ["train", "--strategy", "ml-lr"], ["evaluate", "--strategy", "ml-lr"]):
+        assert main(["-q", *command, *call]) == 0
+    fingerprints = read_json(tmp_path / "run" / "analysis" / "stage.json")["inputs"]["prompts"]
+    assert "mine" in str(fingerprints)
+
+
+def test_the_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"securetune {securetune.__version__}\n"
 
 
 def test_running_again_repeats_no_stage(finished: Path, chat_model: Path, data: Path) -> None:

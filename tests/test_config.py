@@ -97,6 +97,13 @@ def test_a_file_that_is_no_mapping_is_refused_by_name(text: str, tmp_path: Path)
         load(text=text, tmp_path=tmp_path)
 
 
+def test_a_key_that_is_there_twice_is_an_error(tmp_path: Path) -> None:
+    text = "train: {steps: 3}\nmodel: {id: x}\ntrain: {learning_rate: 1.0e-3}\n"
+    with pytest.raises(ConfigError, match=r"the key 'train' is there twice(?s:.*)line 3"):
+        load(text=text, tmp_path=tmp_path)
+    assert load(text=text.rpartition("train")[0], tmp_path=tmp_path).train.steps == 3
+
+
 def test_a_file_that_cannot_be_read_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"Cannot read configuration .*absent\.yaml"):
         load_settings(Config, tmp_path / "absent.yaml", [], MODEL)

@@ -162,6 +162,18 @@ def test_empty_system_messages_are_left_out(write: Write) -> None:
     assert read.rows == (row(*SINGLE), row(*SINGLE, system="Be brief."))
 
 
+def test_system_and_history_columns_are_turns(write: Write, caplog: pytest.LogCaptureFixture) -> None:
+    rows: list[dict[str, Any]] = [
+        {"conversations": [{"from": "human", "value": "How?"}, {"from": "gpt", "value": "Like this."}]},
+        {"instruction": "Two?", "output": "Second.", "history": [["One?", "First."]], "source": "x"},
+    ]
+    expected = (row(*SINGLE, system="Be brief."), row(*DOUBLE, system="Be brief."))
+    for given, wanted in zip(rows, expected):
+        with caplog.at_level("INFO", logger="securetune"):
+            assert read_training_data(write("d.jsonl", [{**given, "system": "Be brief."}])).rows == (wanted,)
+    assert caplog.messages[-1].endswith("columns that are not used: source")
+
+
 def test_the_first_form_that_fits_is_taken_unless_one_is_named(write: Write) -> None:
     path = write("d.jsonl", [{**FORMS["messages"][0], "instruction": "Other", "output": "form"}])
     assert read_training_data(path).format == "messages"
@@ -176,6 +188,9 @@ BAD_ROWS: list[tuple[dict[str, Any], str]] = [
     ({"prompt": "a\ud83d", "completion": "b"}, r"'prompt' holds half of a surrogate pair"),
     ({"prompt": TURNS[:1], "completion": "b"}, r"one of 'prompt' and 'completion' is a list"),
     ({"instruction": "a", "output": " "}, r"'output' is empty"),
+    ({"instruction": "a", "output": "b", "history": ["c"]}, r"'history' holds list; expected a list of"),
+    ({"messages": TURNS, "tools": [{"name": "f"}]}, r"'tools' is not empty"),
+    ({"messages": [{"role": "system", "content": "a"}, *TURNS], "system": "b"}, r"and a column 'system'"),
     ({"instruction": "a", "input": 5, "output": "b"}, r"'input' holds int"),
     ({"messages": []}, r"'messages' holds an empty list; expected a list of \{role, content\}"),
     ({"messages": "[]"}, r"'messages' holds str; .*a csv cannot hold lists"),

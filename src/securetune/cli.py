@@ -27,11 +27,12 @@ from securetune.cli_options import (
     ShowText,
     Strategy,
     Template,
+    Version,
 )
 from securetune.compare_command import compare
 from securetune.errors import SecureTuneError, TrainingError, UsageError
 from securetune.judging_commands import COMMANDS
-from securetune.run_settings import check_owner, check_redo, open_pipeline, recorded
+from securetune.run_settings import check_redo, open_pipeline, recorded
 
 log = logging.getLogger("securetune")
 
@@ -49,6 +50,7 @@ app = typer.Typer(
 def _main(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what the libraries say.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and errors.")] = False,
+    version: Version = False,
 ) -> None:
     terminal.set_up(verbose=verbose, quiet=quiet)
 
@@ -79,7 +81,7 @@ def run(
     _emit_report(report, json)
     if pipeline.failed:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in pipeline.failed.items())
-        raise TrainingError(f"The report lacks what could not be tuned. {reasons}")
+        raise TrainingError(f"The report lacks what failed. {reasons}")
 
 
 @app.command()
@@ -98,6 +100,8 @@ def analyze(
     ] = None,
     config: ConfigFile = None,
     set_: Set = None,
+    harmful: Harmful = None,
+    benign: Benign = None,
     chat_template: Template = None,
     load_in_4bit: FourBit = False,
     redo: Redo = None,
@@ -136,6 +140,8 @@ def train(
     out: Out = Path("runs/run"),
     config: ConfigFile = None,
     set_: Set = None,
+    harmful: Harmful = None,
+    benign: Benign = None,
     chat_template: Template = None,
     load_in_4bit: FourBit = False,
     redo: Redo = None,
@@ -214,6 +220,7 @@ def report(
 ) -> None:
     """Write results.json, report.html and report.md of a run; judges stored answers again, runs no model."""
     pipeline = open_pipeline(locals())
+    pipeline.failed = pipeline.run.failed()
     with recorded(pipeline):
         path = pipeline.report(show_text=show_text)
     _emit_report(path, json)
@@ -236,32 +243,13 @@ def align(
     json: Json = False,
 ) -> None:
     """Teach a chat model to refuse harmful requests, and only those; writes a PEFT adapter."""
-    from functools import partial
+    from securetune.align_command import align_model
 
-    from securetune.config import AlignSettings, load_settings
-    from securetune.runs.directory import Run
-    from securetune.training.align import align as run_align
-    from securetune.training.align import load_start
-
-    terminal.quiet_libraries()
-    base: dict[str, Any] = {"model": {"id": model}}
-    if chat_template is not None:
-        base["model"]["chat_template"] = chat_template
-    if load_in_4bit:
-        base["model"]["load_in_4bit"] = True
-    overrides = {"refuse": refuse, "help": help_with, "exclude": exclude}
-    overrides = {key: value for key, value in overrides.items() if value}
-    check_owner(Run(out), AlignSettings)
-    saved = out / "config.yaml"
-    if config is None and saved.is_file():
-        # A second call on a run uses that run's settings.
-        config = saved
-    settings = load_settings(AlignSettings, config, list(set_ or []), flags=overrides | base)
-    for stage in redo or []:
-        Run(out).redo(stage)
-    result = run_align(partial(load_start, settings, out), settings, out)
-    content = {"adapter": str(result.weights), "steps": result.steps}
-    terminal.emit(content, as_json=json, text=f"adapter: {result.weights} ({result.steps} steps)")
+    content, text = align_model(
+        model, out, config, list(set_ or []), refuse=refuse, help_with=help_with, exclude=exclude,
+        chat_template=chat_template, load_in_4bit=load_in_4bit, redo=list(redo or []),
+    )  # fmt: skip
+    terminal.emit(content, as_json=json, text=text)
 
 
 for _command in (compare, *COMMANDS):

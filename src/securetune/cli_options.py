@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +33,17 @@ LmEval = Annotated[
 ]
 ShowText = Annotated[
     bool, typer.Option("--show-text", help="Show the prompts and answers whose verdict flipped, too.")
+]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"securetune {metadata.version('securetune')}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: a.b=c (repeatable).")]

@@ -247,7 +247,7 @@ def load_settings(
     _merge(content, base or {})
     if path is not None:
         try:
-            loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+            loaded = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)  # A SafeLoader.
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise ConfigError(
                 f"Cannot read configuration {path}: {error}. Expected a YAML file of settings."
@@ -279,6 +279,21 @@ def validate(kind: type[SettingsT], content: dict[str, Any]) -> SettingsT:
             for problem in error.errors()
         )
         raise ConfigError(f"Configuration: {problems}. Keys are listed in docs/configuration.md.") from error
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML whose mappings name each key once; plain YAML would drop all but the last one in silence."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {key.value!r} is there twice", problem_mark=key.start_mark
+                )
+            seen.add(str(key.value))
+        return node
 
 
 def _parse_override(text: str) -> dict[str, Any]:

@@ -16,11 +16,15 @@ FORMATS: dict[Format, tuple[str, ...]] = {
     "alpaca": ("instruction", "output"),
     "sharegpt": ("conversations",),
 }
-"""The columns that make a form; the first that fits is taken. Alpaca may have `input` besides."""
+"""The columns that make a form; the first that fits is taken."""
+_BESIDES = {"alpaca": ("input", "history")}
+_ANYWHERE = ("system", "tools")
+"""Columns that are read besides, in one form or in any."""
 
 _ACCEPTED = (
     "`messages` (a list of {role, content}); `prompt` and `completion` (two strings or two such lists); "
-    "`instruction`, `output` and perhaps `input` (Alpaca); `conversations` (ShareGPT, {from, value})"
+    "`instruction`, `output` and perhaps `input` and `history` (Alpaca); `conversations` (ShareGPT, {from, "
+    "value}); each perhaps with `system`"
 )
 _SHAREGPT_ROLES = {"human": "user", "gpt": "assistant"}
 
@@ -43,7 +47,8 @@ def read_training_data(
 ) -> TrainingData:
     """Read training data from a jsonl, json, csv, tsv or parquet file, or a hub dataset.
 
-    White space around each message is stripped, and empty system messages are left out.
+    White space around each message is stripped, and empty system messages are left out. A column `system`
+    is the system message. Columns that are not used are logged.
 
     Args:
         source: A file, or `id` or `id@revision` on the hub.
@@ -71,6 +76,9 @@ def read_training_data(
         bad_rows=bad_rows,
     )
     _log.info("%s: %d rows in the form %s", location, len(data), found)
+    used = {*FORMATS[found], *_BESIDES.get(found, ()), *_ANYWHERE}
+    if unused := [column for column in table.columns if column not in used]:
+        _log.info("%s: columns that are not used: %s", location, ", ".join(unused))
     return data
 
 
@@ -142,14 +150,34 @@ def _messages(values: Mapping[str, object], format: Format) -> tuple[Message, ..
         if values.get("input") not in (None, ""):
             extra = _text(values["input"], "'input'", may_be_empty=True)
             prompt = f"{prompt}\n\n{extra}" if extra else prompt
-        messages = [Message("user", prompt), Message("assistant", _text(values.get("output"), "'output'"))]
+        messages = _history(values.get("history"))
+        messages += [Message("user", prompt), Message("assistant", _text(values.get("output"), "'output'"))]
     else:
         messages = _prompt_and_completion(values.get("prompt"), values.get("completion"))
+    if values.get("tools") not in (None, "", "[]", []):
+        raise _BadRow("'tools' is not empty, and tool definitions are not trained here; expected none")
+    if values.get("system") not in (None, ""):
+        system = _text(values["system"], "'system'", may_be_empty=True)
+        if system and messages[0].role == "system":
+            raise _BadRow("there is a system message and a column 'system'; expected one of them")
+        messages[:0] = [Message("system", system)] if system else []
     if messages[-1].role != "assistant":
         raise _BadRow(f"the last message is the {messages[-1].role}'s; expected the assistant's answer")
     if not any(message.role == "user" for message in messages):
         raise _BadRow("no message of the user; expected one before the answer")
     return tuple(messages)
+
+
+def _history(value: object) -> list[Message]:
+    """Alpaca's earlier turns, pairs of an instruction and its response."""
+    messages: list[Message] = []
+    pairs = [] if value in (None, "") else value
+    if not isinstance(pairs, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
+        raise _BadRow(f"'history' holds {_named(value)}; expected a list of [instruction, response]")
+    for prompt, answer in pairs:
+        messages.append(Message("user", _text(prompt, "'history'")))
+        messages.append(Message("assistant", _text(answer, "'history'")))
+    return messages
 
 
 def _prompt_and_completion(prompt: object, completion: object) -> list[Message]:

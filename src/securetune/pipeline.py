@@ -57,7 +57,7 @@ class Pipeline(StartModel):
     snapshots: Snapshots | None = None
     """What training keeps of the weights on the way."""
     failed: dict[str, str] = field(default_factory=dict)
-    """Strategies that could not be tuned in `execute`, with the reason; they are in no evaluation."""
+    """Strategies that failed in `execute`, with the reason; they are in no evaluation."""
 
     def __post_init__(self) -> None:
         """Refuse unknown judges, engines and trainer settings before hours of answers, not after."""
@@ -320,6 +320,9 @@ class Pipeline(StartModel):
             self._attempt(name, partial(self.train, name))
         if any(needs_robust_set(name) for name in self.models()[1:]):
             self.plan("ml-lr").save(self.run.path / "plan.json")
+        for name in self.models()[1:]:
+            self._attempt(name, partial(self.evaluate, name))
+        self.run.write_failed(self.failed)
         return self.report()
 
     def _attempt(self, name: str, work: Callable[[], Any]) -> None:

@@ -18,6 +18,7 @@ from securetune.evaluation.generate import (
     render_prompt,
     tokenize_rendered,
 )
+from securetune.evaluation.judges import JUDGES
 from securetune.prompts import Prompt
 from tiny import FAMILIES, tiny_tokenizer
 
@@ -39,9 +40,9 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     batches: list[list[str]] = []
     original = module._answer
 
-    def answer(model: Any, tokenizer: Any, batch: Any, *rest: Any) -> Any:
+    def answer(model: Any, tokenizer: Any, batch: Any, **rest: Any) -> Any:
         batches.append([prompt.id for prompt in batch])
-        return original(model, tokenizer, batch, *rest)
+        return original(model, tokenizer, batch, **rest)
 
     monkeypatch.setattr(module, "_answer", answer)
     return batches
@@ -101,6 +102,18 @@ def test_prompts_are_rendered_in_the_chat_template_with_a_system_prompt_if_there
     thinking = tiny_tokenizer()
     thinking.chat_template = "{{ 'off' if enable_thinking is defined and not enable_thinking else 'on' }}"
     assert render_prompt(thinking, "Hi") == "off"
+
+
+def test_reasoning_that_the_template_opens_is_unscored_until_it_ends(tiny_model: LlamaForCausalLM) -> None:
+    plain, opened = tiny_tokenizer(), tiny_tokenizer()
+    opened.chat_template = f"{plain.chat_template}{{{{- '<think>\\n' }}}}"
+    assert render_prompt(opened, "Hi").endswith("<think>\n")
+    for tokenizer, scored in ((plain, True), (opened, False)):
+        answers = generate(tiny_model, tokenizer, PROMPTS, DECODING)
+        verdicts = [JUDGES["refusal-list-qi"].judge("", f"{answer.text} words") for answer in answers]
+        assert all((verdict.unscored is None) is scored for verdict in verdicts)
+    ended = JUDGES["refusal-list-qi"].judge("", f"{answers[0].text}</think>I'm sorry, I cannot.")
+    assert ended.refused
 
 
 def test_answers_stop_at_the_end_of_turn_of_a_template_that_was_passed(
@@ -197,7 +210,7 @@ def test_answers_may_hold_any_text(
 ) -> None:
     odd = 'a\u2028b\u2029c\x85d\ne\r\n"f"\\ \x1c \U0001f600 \ufffd'
 
-    def answer(model: Any, tokenizer: Any, batch: Any, *rest: Any) -> list[Response]:
+    def answer(model: Any, tokenizer: Any, batch: Any, **rest: Any) -> list[Response]:
         return [Response(prompt.id, odd, 3, True) for prompt in batch]
 
     monkeypatch.setattr(module, "_answer", answer)

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from report_data import MODELS, N, compare, comparisons, drift_map, matched, report_data, results
+from securetune.config import parse_strategy
 from securetune.report.build import render_html, render_markdown
 from securetune.report.data import MatchedComparison, ReportData, Result
-from securetune.report.lookup import training_flags
+from securetune.report.lookup import Lookup, training_flags
 from securetune.report.recommend import limits, recommend
 
 INSUFFICIENT = "The evidence is insufficient"
@@ -174,6 +175,14 @@ def test_weak_rates_carry_no_verdict(model: str, changes: dict[str, Any], reason
     assert reason in sentence
 
 
+def test_babble_carries_no_verdict_whatever_its_asr() -> None:
+    def babbling(row: Result) -> Result:
+        return replace(row, value=0.8) if (row.model, row.metric) == ("ml-lr", "coherence") else row
+
+    assert "ml-lr" in recommend(report_data())
+    assert recommend(report_data(results=with_results(babbling))) != recommend(report_data())
+
+
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
@@ -266,6 +275,20 @@ def test_limits_of_a_judge_that_judged_nothing() -> None:
     assert "crude judge" not in text
 
 
+def test_limits_of_the_answer_classifier_are_named() -> None:
+    assert "only full, coherent compliance" in "\n".join(
+        limits(report_data(primary_judge="answer-classifier"))
+    )
+
+
+def test_a_probe_that_was_tried_on_our_own_prompts_alone_says_so() -> None:
+    drift = drift_map()
+    text = "not tried on prompts of other origin"
+    assert text not in "\n".join(limits(report_data()))
+    own = replace(drift, probe={**drift.probe, "transfer": {"evaluation prompts": {"auroc": 0.9, "n": 80}}})
+    assert text in "\n".join(limits(report_data(drift=own)))
+
+
 def test_a_run_without_a_map_says_so() -> None:
     assert "There is no map of sensitivity in this run." in limits(report_data(drift=None))
 
@@ -288,6 +311,11 @@ def test_a_control_that_does_as_well_is_a_finding_and_never_recommended() -> Non
     alone = with_control(-0.4)
     alone = replace(alone, matched=(*INDISTINCT, alone.matched[-1]))
     assert not recommend(alone).startswith("Use")
+
+
+@pytest.mark.parametrize(("name", "rate"), [("uniform-0.3", 0.3), ("uniform-1e-1", 0.1), ("uniform-.5", 0.5)])
+def test_the_rate_of_a_uniform_model_is_read_as_the_configuration_reads_it(name: str, rate: float) -> None:
+    assert Lookup(report_data()).rate(name) == rate == parse_strategy(name)[1]
 
 
 def test_a_rate_above_one_is_not_called_smaller() -> None:

@@ -29,6 +29,7 @@ from securetune.models.module_map import ModuleMap
 from securetune.progress import progress
 from securetune.prompt_files import PackagePrompts
 from securetune.prompts import Prompt
+from securetune.report.data import OWN_EVALUATION
 from securetune.runs.directory import environment
 
 log = logging.getLogger("securetune")
@@ -206,7 +207,7 @@ def _probe(model: Any, tokenizer: Any, prompts: Prompts, config: Config, directo
     evaluation = [suite.prompts for suite in prompts.suites if suite.name in _PACKAGE]
     probe = fit_probe(
         model, tokenizer, list(prompts.probe), l2=settings.probe_l2, kind=settings.probe,
-        folds=settings.folds, seed=config.seed, others={"evaluation prompts": evaluation, **others},
+        folds=settings.folds, seed=config.seed, others={OWN_EVALUATION: evaluation, **others},
     )  # fmt: skip
     probe.save(directory)
     return probe

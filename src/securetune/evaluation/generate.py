@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from securetune.memory import Halving
 from securetune.prompts import Prompt
 
 log = logging.getLogger("securetune")
+
+_OPENED = "<think>"
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,11 @@ def generate(
     if len({p.id for p in prompts}) < len(prompts):
         raise DataError("Two prompts share an id, so their answers cannot be told apart.")
     done = _read(path)
-    rendered = {p.id: render_prompt(tokenizer, p.text, decoding.system_prompt) + prefix for p in prompts}
+    rendered = {p.id: render_prompt(tokenizer, p.text, decoding.system_prompt) for p in prompts}
+    # Where the template opens the reasoning, the answer would not show that it is reasoning.
+    opened = any(text.rstrip().endswith(_OPENED) for text in rendered.values())
+    beginning = (_OPENED if opened else "") + prefix
+    rendered = {key: text + prefix for key, text in rendered.items()}
     order = sorted(prompts, key=lambda p: (len(rendered[p.id]), p.id))
     ends = end_tokens(model, tokenizer)
     if hasattr(model, "answer_elsewhere"):
@@ -131,11 +138,14 @@ def generate(
         if progress is not None:
             progress(len(order) - len(asked))
         for key, ids in model.answer_elsewhere(asked, decoding, ends):
-            done[key] = _response(tokenizer, key, ids, ends, prefix)
+            done[key] = _response(tokenizer, key, ids, ends, beginning)
             _append(path, [done[key]])
             if progress is not None:
                 progress(1)
         return [done[p.id] for p in prompts]
+    answer = partial(
+        _answer, model, tokenizer, rendered=rendered, decoding=decoding, ends=ends, beginning=beginning
+    )
     halving = Halving("generation")
     was_training = model.training
     model.eval()
@@ -144,9 +154,7 @@ def generate(
             batch = order[start : start + decoding.batch_size]
             if not all(p.id in done for p in batch):
                 with torch.inference_mode():
-                    new = halving.run(
-                        lambda part: _answer(model, tokenizer, part, rendered, decoding, ends, prefix), batch
-                    )
+                    new = halving.run(answer, batch)
                 # Of a batch that the file holds in part, the answers are the same again.
                 new = [response for response in new if response.prompt_id not in done]
                 done |= {response.prompt_id: response for response in new}
@@ -165,7 +173,7 @@ def _answer(
     rendered: dict[str, str],
     decoding: Decoding,
     ends: Sequence[int],
-    prefix: str,
+    beginning: str,
 ) -> list[Response]:
     inputs = tokenize_rendered(tokenizer, [rendered[p.id] for p in batch], input_device(model))
     with _sampling(decoding, batch) as sampling:
@@ -178,14 +186,14 @@ def _answer(
             eos_token_id=list(ends),
         )
     new = output[:, inputs["input_ids"].shape[1] :].tolist()
-    return [_response(tokenizer, prompt.id, ids, ends, prefix) for prompt, ids in zip(batch, new)]
+    return [_response(tokenizer, prompt.id, ids, ends, beginning) for prompt, ids in zip(batch, new)]
 
 
-def _response(tokenizer: Any, key: str, ids: list[int], ends: Sequence[int], prefix: str) -> Response:
-    """New tokens as an answer: up to the first that ends it, the forced beginning in front."""
+def _response(tokenizer: Any, key: str, ids: list[int], ends: Sequence[int], beginning: str) -> Response:
+    """New tokens as an answer: up to the first that ends it, what comes before them in front."""
     stop = next((i for i, token in enumerate(ids) if token in ends), None)
     kept = ids if stop is None else ids[:stop]
-    text = prefix + tokenizer.decode(kept, skip_special_tokens=True)
+    text = beginning + tokenizer.decode(kept, skip_special_tokens=True)
     return Response(key, text, len(kept), stop is not None)
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from securetune.errors import ConfigError, MissingDependencyError, UsageError
 from securetune.files import digest
+from securetune.memory import empty_cache
 from securetune.models.demo import DEMO_MODELS, build_once, demo_directory, gguf_directory
 from securetune.models.fingerprint import checkpoint_files, file_states
 
@@ -72,6 +73,7 @@ def load_model(
     import torch
     from transformers import AutoModelForCausalLM
 
+    empty_cache()  # The model before this one may still hang in reference cycles of its trainer.
     source, revision = resolve_model(model_id)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     torch_dtype = getattr(torch, dtype_name(dtype, device))

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+OWN_EVALUATION = "evaluation prompts"
+"""What the probe's transfer table calls the package's evaluation part: other prompts, the same authors."""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -259,7 +262,7 @@ class ReportData:
     flips: tuple[Flip, ...] = ()
     abilities: tuple[Ability, ...] = ()
     failed: Mapping[str, str] = field(default_factory=dict)
-    """Strategies that could not be tuned -> why."""
+    """Strategies that failed -> why."""
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON-able dictionary."""

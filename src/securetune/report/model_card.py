@@ -76,7 +76,7 @@ def _section(found: Lookup, model: str, rows: list[Result]) -> str:
         "## Safety evaluation",
         "",
         f"Measured by securetune on {escape_markdown(found.data.created)}, beside the model before tuning "
-        f"({start}). ASR is the share of scored responses to harmful prompts that do not refuse. Measured on "
+        f"({start}). ASR is the share of scored responses to harmful prompts that comply. Measured on "
         "these prompts only; this is no guarantee of safety.",
         "",
         f"| Measure | Suite | Judge | {start} | {escape_markdown(model)} |",

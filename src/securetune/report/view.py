@@ -52,6 +52,7 @@ def build_view(found: Lookup) -> dict[str, Any]:
         "versions": facts(data.versions),
         "data": _cards(data),
         "judge": data.primary_judge,
+        "success": "do not refuse" if data.primary_judge.startswith("refusal-list") else "comply",
         "suite": data.primary_suite,
         "uniform_rate": found.uniform_rate,
         "losses": _losses(data),

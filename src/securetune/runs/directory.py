@@ -67,6 +67,17 @@ class Run:
         """The settings of the run, where a command has written them."""
         return self.path / "config.yaml"
 
+    def write_failed(self, failed: Mapping[str, str]) -> None:
+        """Note the strategies that failed, name -> why, for reports made later."""
+        write_json(self.path / "failed.json", failed)
+
+    def failed(self) -> dict[str, str]:
+        """The strategies that failed and were not evaluated since, name -> why."""
+        path = self.path / "failed.json"
+        noted: dict[str, str] = read_json(path) if path.is_file() else {}
+        done = self.stages(done=True)
+        return {name: why for name, why in noted.items() if f"evaluate/{name}" not in done}
+
     def stages(self, *, done: bool = False) -> list[str]:
         """Names of the stages that were begun, or only of those that are done, sorted."""
         return sorted(
