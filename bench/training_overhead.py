@@ -4,9 +4,11 @@ Usage: python bench/training_overhead.py [--model demo-base] [--rounds 4] [--ste
 
 A planned step is a plain step plus what our hooks add, so the difference is measured where it arises: the
 time in optimizer steps, trainer callbacks and logging. Whole steps vary by more than it. Every round trains
-each variant for a few steps on a fresh adapter, in turn. Memory is the peak of a process of its own.
-Last line: one JSON object, {"planned_over_plain", "memory_ratio", "freeze_over_plain", "callback_share", and
-the 95% interval of each}.
+each variant for a few steps on a fresh adapter, in turn. Steps that verify the movement of the weights come a
+few times in a run, whatever its length: they are left out of the ratios, and what they add is given apart, in
+seconds a run. Memory is the peak of a process of its own.
+Last line: one JSON object, {"planned_over_plain", "memory_ratio", "freeze_over_plain", "callback_share", the
+95% interval of each, and "verifying_seconds" of each plan}.
 """
 
 from __future__ import annotations
@@ -40,12 +42,16 @@ from securetune.plan import TuningPlan
 from securetune.strategies.build import build_plan
 from securetune.terminal import quiet_libraries
 from securetune.training.attach import attach
+from securetune.training.guard import PlanGuard
 from securetune.training.safety_callback import SafetyCallback
 from securetune.training.tune import add_lora, build_trainer
 from securetune.training_settings import LoraSettings, TrainSettings
 
 VARIANTS = ("plain", "ml-lr", "swat", "freeze")
 SAFETY_EVERY = 50
+APART = 6
+"""Steps of a run that are in no window: the first and the last one, and up to 4 that verify (two phases, and
+after each the step in which LoRA's A factors first have a gradient)."""
 
 
 @dataclass
@@ -77,21 +83,30 @@ class Timer:
 
 
 class Steps(TrainerCallback):
-    """Seconds of every step, and of the hooks between two of them."""
+    """Seconds of every step, and of the hooks in it; without the first step, a warm-up, and the last."""
 
-    def __init__(self, timer: Timer) -> None:
-        self.timer = timer
+    def __init__(self, timer: Timer, guard: PlanGuard | None) -> None:
+        self.timer, self.guard = timer, guard
         self.whole: list[float] = []
         self.hooks: list[float] = []
+        self.verifying: list[float] = []
+        """Of the hooks, in steps in which the guard compared weights; these are in no other list."""
         self._mark = (0.0, 0.0)
+        self._verifies = False
 
-    def on_step_begin(self, *_: Any, **__: Any) -> None:
+    def on_step_begin(self, args: Any, state: Any, *_: Any, **__: Any) -> None:
         """Close the step before."""
         now = (time.perf_counter(), self.timer.seconds)
-        if self._mark[0]:
+        if self._verifies:
+            self.verifying.append(now[1] - self._mark[1])
+        elif state.global_step > 1:
             self.whole.append(now[0] - self._mark[0])
             self.hooks.append(now[1] - self._mark[1])
         self._mark = now
+
+    def on_pre_optimizer_step(self, *_: Any, **__: Any) -> None:
+        """Note whether the guard, called before, has copied weights to compare."""
+        self._verifies = self.guard is not None and bool(self.guard._before)
 
 
 def rows(tokenizer: Any, count: int) -> EncodedData:
@@ -110,17 +125,19 @@ def plan_of(name: str, modules: ModuleMap) -> TuningPlan | None:
 
 
 def train(model: Any, tokenizer: Any, data: EncodedData, name: str, steps: int, batch: int) -> Steps:
-    """Train a fresh adapter for a few steps; the first one is dropped as warm-up by the caller."""
-    settings = TrainSettings(steps=steps + 2, batch_size=batch, learning_rate=5e-4, lora=LoraSettings(r=8))
+    """Train a fresh adapter for at least so many steps that verify nothing."""
+    settings = TrainSettings(
+        steps=steps + APART, batch_size=batch, learning_rate=5e-4, lora=LoraSettings(r=8)
+    )
     adapted = add_lora(model, settings)
     timer = Timer()
-    watch = Steps(timer)
     with tempfile.TemporaryDirectory() as directory:
         trainer = build_trainer(adapted, tokenizer, data, settings, Path(directory), batch)
         trainer.args.save_strategy = "no"
         plan = plan_of(name, ModuleMap.of(adapted))
         if plan is not None:
             attach(trainer, plan)
+        watch = Steps(timer, getattr(trainer, "securetune_guard", None))
         trainer.log = timer.wrap(trainer.log)
         trainer.callback_handler.call_event = timer.wrap(trainer.callback_handler.call_event)
         create = trainer.create_optimizer
@@ -134,9 +151,13 @@ def train(model: Any, tokenizer: Any, data: EncodedData, name: str, steps: int, 
         trainer.add_callback(watch)
         trainer.train()
     adapted.unload()
-    # The first step verifies the plan; it comes once in a run.
-    watch.whole, watch.hooks = watch.whole[1:], watch.hooks[1:]
     return watch
+
+
+def verifying_seconds(planned: list[Steps], plain: list[Steps]) -> float:
+    """What verifying adds to the hooks of one run."""
+    ordinary = float(np.mean([seconds for steps in plain for seconds in steps.hooks]))
+    return float(np.mean([sum(steps.verifying) - ordinary * len(steps.verifying) for steps in planned]))
 
 
 def measure_callback(model: Any, tokenizer: Any, data: EncodedData, repeats: int) -> list[float]:
@@ -200,7 +221,7 @@ def main() -> None:
     options = parser.parse_args()
     quiet_libraries()
     model, tokenizer = load_model(options.model)
-    data = rows(tokenizer, options.batch * (options.steps + 2))
+    data = rows(tokenizer, options.batch * (options.steps + APART))
     if options.memory_of:
         train(model, tokenizer, data, options.memory_of, 2, options.batch)
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
@@ -230,8 +251,11 @@ def main() -> None:
     for name in VARIANTS:
         hooks = np.concatenate([steps.hooks for steps in found[name]])
         print(f"{name:10} step {np.mean(whole[name]):.3f} s, in hooks {1000 * hooks.mean():.2f} ms")
+    once = {name: verifying_seconds(found[name], found["plain"]) for name in VARIANTS[1:]}
+    print("verifying the plan, once a run: " + ", ".join(f"{name} {once[name]:.3f} s" for name in once))
     content: dict[str, Any] = {key: value for key, (value, _, _) in results.items()}
     content |= {f"{key}_interval": [low, high] for key, (_, low, high) in results.items()}
+    content["verifying_seconds"] = once
     print(json.dumps(content | {"model": options.model, "steps": len(whole["plain"])}))
 
 

@@ -523,6 +523,9 @@ def test_doctor_matches_a_plan(chat_model: Path, tmp_path: Path, capsys: pytest.
     assert main(["doctor", str(chat_model), "--plan", str(plan), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["plan"]["untrained_patterns"] == ["input_layernorm"]
+    plan.rename(tmp_path / "plan.json")
+    assert main(["doctor", str(chat_model), "--plan", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == found
     plan = TuningPlan.from_multipliers({"nope_proj": 1.0}).save(tmp_path / "q.json")
     assert main(["doctor", str(chat_model), "--plan", str(plan)]) == 1
     assert "nope_proj" in capsys.readouterr().err

@@ -80,6 +80,29 @@ def test_the_llama_factory_launcher_attaches_before_training(
     assert trainer.securetune_guard.verified
 
 
+@pytest.mark.parametrize("trains", [True, False], ids=["sft", "ppo"])
+def test_the_llama_factory_launcher_stops_when_no_trainer_took_the_plan(
+    trains: bool, example: Any, make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(Trainer, "train", Trainer.train)  # restored afterwards
+    monkeypatch.setattr(sys, "argv", ["launch.py", "train.yaml"])
+    monkeypatch.setenv("SECURETUNE_PLAN", str(SLOW_MLP.save(tmp_path / "plan.json")))
+    trainer = make()
+    tuner: Any = ModuleType("llamafactory.train.tuner")
+    # Its PPO trainer has a method of its own, `ppo_train`.
+    tuner.run_exp = lambda: trainer.train() if trains else trainer.create_optimizer()
+    for name in ("llamafactory", "llamafactory.train"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setitem(sys.modules, "llamafactory.train.tuner", tuner)
+    main = example("llama_factory.launch").main
+    if trains:
+        main()
+        assert trainer.securetune_guard.verified
+    else:
+        with pytest.raises(SystemExit, match="the plan was not attached"):
+            main()
+
+
 @pytest.fixture
 def axolotl(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The plugin module, with a stand-in for Axolotl's base class; Axolotl itself pins other versions."""

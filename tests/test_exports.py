@@ -10,14 +10,15 @@ import pytest
 import torch
 import yaml
 from peft import LoraConfig, get_peft_model
-from transformers import PreTrainedTokenizerFast
+from safetensors.torch import save_file
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 import securetune.plan as plan_module
 from securetune.cli import run_cli
 from securetune.errors import ConfigError, PlanError
 from securetune.export_command import export_plan
 from securetune.exports import plan_schema, to_axolotl, to_llama_factory, to_mergekit, to_peft
-from securetune.models.fingerprint import fingerprint
+from securetune.models.fingerprint import checkpoint_tensors, fingerprint
 from securetune.models.module_map import ModuleMap
 from securetune.plan import TuningPlan
 from securetune.plan_source import read_plan
@@ -121,6 +122,37 @@ def test_the_mergekit_recipe_restores_the_sensitive_modules() -> None:
     assert (recipe["base_model"], recipe["models"][0]["model"]) == ("start", "tuned")
     with pytest.raises(PlanError, match="nothing to restore"):
         to_mergekit(TuningPlan.from_multipliers({}), base, base="a", tuned="b")
+
+
+@fused
+@pytest.mark.parametrize("family", ["mixtral", "qwen3_moe", "gpt_oss"])
+def test_the_mergekit_recipe_restores_fused_experts(family: str, tmp_path: Path) -> None:
+    start, tuned = FAMILIES[family](), FAMILIES[family](seed=1)
+    plan = TuningPlan.from_multipliers({"self_attn": 1.0, "1.mlp.experts.down_proj*": 1.0}, outside=0.0)
+    recipe = to_mergekit(plan, start, base="start", tuned="tuned")
+    entries = recipe["models"][0]["parameters"]["weight"]
+    tensors = []
+    for model, name in ((start, "start"), (tuned, "tuned")):
+        model.save_pretrained(tmp_path / name)
+        tensors.append(dict(checkpoint_tensors(str(tmp_path / name))))
+    weights = {n: next(e["value"] for e in entries if e.get("filter", "") in n) for n in tensors[0]}
+    merged = {n: value + weights[n] * (tensors[1][n] - value) for n, value in tensors[0].items()}
+    save_file(merged, tmp_path / "start" / "model.safetensors", metadata={"format": "pt"})
+    restored = dict(AutoModelForCausalLM.from_pretrained(tmp_path / "start").named_parameters())
+    modules, changed = ModuleMap.of(start), dict(tuned.named_parameters())
+    for name, value in start.named_parameters():
+        address = str(modules.address_of(name))
+        robust = "self_attn" in address or address.startswith("1.mlp.experts.down_proj")
+        torch.testing.assert_close(restored[name], changed[name] if robust else value)
+
+
+def test_a_recipe_that_mergekit_would_read_otherwise_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def renamed(model: Any, name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {name.replace("model.layers", "blocks"): tensor}
+
+    monkeypatch.setattr("securetune.exports.as_saved", renamed)
+    with pytest.raises(PlanError, match=r"the tensor blocks\.1\.self_attn\.q_proj\.weight the weight 0"):
+        to_mergekit(TuningPlan.from_multipliers({"1.q_proj": 1.0}, 0.1), model(), base="a", tuned="b")
 
 
 def test_the_schema_names_what_a_plan_file_holds() -> None:

@@ -6,8 +6,11 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
+import transformers
 from datasets import Dataset
+from packaging.version import Version
 from peft import LoraConfig, get_peft_model
 from transformers import (
     LlamaForCausalLM,
@@ -28,6 +31,11 @@ SLOW_MLP = TuningPlan.from_multipliers({"mlp": 0.1}, outside=1.0)
 STILL_MLP = TuningPlan.from_multipliers({"mlp": 0.0}, outside=1.0)
 FROZEN_MLP = TuningPlan.from_multipliers({"mlp": 0.0}, outside=1.0, freeze=True)
 RATE = 1e-3
+
+factories = pytest.mark.skipif(
+    Version(transformers.__version__) < Version("5.2"),
+    reason="optimizer factories came with transformers 5.2",
+)
 
 
 def rows(count: int = 16, length: int = 12) -> Dataset:

@@ -259,7 +259,7 @@ for _command in (compare, *COMMANDS):
 @app.command()
 def doctor(
     model: Annotated[str | None, typer.Argument(help="Also check a model, and a plan against it.")] = None,
-    plan: Annotated[Path | None, typer.Option(help="A plan file to match against the model.")] = None,
+    plan: Annotated[str | None, typer.Option(help="Plan file, directory or hub repository to match.")] = None,
     json: Json = False,
 ) -> None:
     """Check the installation, and how a plan would meet a model."""

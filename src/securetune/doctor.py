@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import importlib.util
-from pathlib import Path
 from typing import Any
 
 from securetune.embedding_model import PACKAGE as EMBEDDING_PACKAGE
 from securetune.errors import MissingDependencyError
 from securetune.models.demo import cache_directory, find_gguf
 from securetune.plan import TuningPlan
+from securetune.plan_source import read_plan
 from securetune.runs.directory import environment
 
 
-def diagnose(model_id: str | None, plan_path: Path | None) -> tuple[dict[str, Any], str]:
+def diagnose(model_id: str | None, plan_source: str | None) -> tuple[dict[str, Any], str]:
     """Check packages, accelerator and embedded model; with a model, its layout; with a plan, the match.
 
-    A plan without a model is read and described; that its patterns match something is not checked then.
+    A plan is a file, a directory or a hub repository. The match is that with a LoRA adapter on all linear
+    layers; `attach` logs the one with your own trainer. A plan without a model is read and described; that
+    its patterns match something is not checked then.
 
     Raises:
         PlanError: the plan cannot be read, or does not fit the model.
     """
-    plan = None if plan_path is None else TuningPlan.load(plan_path)
+    plan = None if plan_source is None else read_plan(plan_source)
     content: dict[str, Any] = {"versions": environment(), **_machine()}
     lines = [f"{name}: {version}" for name, version in content["versions"].items()]
     lines += [f"accelerator: {content['accelerator']}", f"cache: {content['cache']}"]
@@ -40,7 +42,7 @@ def diagnose(model_id: str | None, plan_path: Path | None) -> tuple[dict[str, An
         lines += [
             f"plan {plan.strategy}: {len(plan.phases)} phases, {len(plan.patterns)} patterns, made for "
             f"{'any base' if plan.base is None else f'base {plan.base}'}; not matched with a model: give one "
-            f"(`securetune doctor MODEL --plan {plan_path}`)"
+            f"(`securetune doctor MODEL --plan {plan_source}`)"
         ]
     return content, "\n".join(lines)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from securetune.addressing import Address, canonical_name
 from securetune.errors import PlanError
 from securetune.models.module_map import ModuleMap
+from securetune.models.saved_form import as_saved
 from securetune.plan import FORMAT, VERSION, TuningPlan
 
 
@@ -107,7 +109,8 @@ def to_mergekit(
     """A mergekit recipe that keeps a tuned model's robust modules and restores the rest to the start model.
 
     The recipe adds the tuned model's difference to the start model, with weight 0 in every module whose
-    multiplier is below `at_least`.
+    multiplier is below `at_least`. Its filters are names of the checkpoint, in which experts are not fused,
+    and are compared with every tensor of it.
 
     Args:
         plan: of one phase; its multipliers tell sensitive modules from robust ones.
@@ -117,20 +120,32 @@ def to_mergekit(
         at_least: the smallest multiplier that keeps its tuned weights; default is the plan's highest.
 
     Raises:
-        PlanError: the plan has phases, or restores nothing.
+        PlanError: the plan has phases, or restores nothing, or mergekit's substrings cannot express it.
     """
     phase = _only_phase(plan, "a mergekit recipe")
     modules = ModuleMap.of(model)
     limit = max(phase.multiplier(a) for a in modules.addresses()) if at_least is None else at_least
-    sensitive = [address for address in modules.addresses() if phase.multiplier(address) < limit]
+    sensitive = {address for address in modules.addresses() if phase.multiplier(address) < limit}
     if not sensitive:
         raise PlanError(f"Every module has a multiplier of at least {limit:g}: there is nothing to restore.")
-    needles = [_needle(modules, address) for address in sensitive]
-    _check_exact(needles, modules)
     outside = 0.0 if phase.outside < limit else 1.0
-    rest = [f"{modules.stack}."]
-    weight = [{"filter": needle, "value": 0.0} for needle in needles]
-    weight += [{"filter": rest[0], "value": 1.0}, {"value": outside}]
+    saved = _saved_names(model, modules)
+    needles = (
+        needle for address in sorted(sensitive) for needle in _needles(modules, address, saved[address])
+    )
+    weight: list[dict[str, Any]] = [{"filter": needle, "value": 0.0} for needle in needles]
+    weight += [{"filter": f"{modules.stack}.", "value": 1.0}, {"value": outside}]
+    for address, names in saved.items():
+        wanted = outside if address is None else float(address not in sensitive)
+        for name in names:
+            # mergekit's rule: the first entry without a filter, or whose filter is a substring.
+            value = next(entry["value"] for entry in weight if entry.get("filter", "") in name)
+            if value != wanted:
+                raise PlanError(
+                    f"mergekit would give the tensor {name} the weight {value:g}, and the plan asks for "
+                    f"{wanted:g}: its names do not begin with {modules.stack}, or contain one another. "
+                    "Mix the two models yourself."
+                )
     return {
         "merge_method": "task_arithmetic",
         "base_model": base,
@@ -191,11 +206,23 @@ def _matrices(modules: ModuleMap, plan: TuningPlan) -> tuple[Address, ...]:
     return modules.matrices()
 
 
-def _needle(modules: ModuleMap, address: Address) -> str:
-    """A substring that only the parameters at the address have; fused experts have no dot after the path."""
-    base = f"{modules.stack}.{address}"
-    names = [canonical_name(name) for name, _ in modules.parameters(address)]
-    return f"{base}." if all(name.startswith(f"{base}.") for name in names) else base
+def _saved_names(model: Any, modules: ModuleMap) -> dict[Address | None, list[str]]:
+    """Address -> names in the checkpoint of its parameters; `None` -> those outside the stack."""
+    owned = {address: modules.parameters(address) for address in modules.addresses()}
+    return {
+        address: [
+            saved
+            for name, value in parameters
+            for saved in as_saved(model, canonical_name(name), torch.empty_like(value, device="meta"))
+        ]
+        for address, parameters in (*owned.items(), (None, modules.outside()))
+    }
+
+
+def _needles(modules: ModuleMap, address: Address, names: list[str]) -> list[str]:
+    """Substrings that the address's names in the checkpoint have: its path, or else all of them."""
+    path = f"{modules.stack}.{address}."
+    return [path] if all(name.startswith(path) for name in names) else names
 
 
 def _check_exact(needles: list[str], modules: ModuleMap) -> None:

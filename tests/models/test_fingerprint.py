@@ -24,7 +24,9 @@ def load(directory: Path, **options: Any) -> Any:
     return AutoModelForCausalLM.from_pretrained(directory, **options)
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "gpt_neox", "opt", "phi3"])
+@pytest.mark.parametrize(
+    "family", ["llama", "gpt2", "gemma2", "gpt_neox", "opt", "phi3", "mixtral", "qwen3_moe", "deepseek_v3"]
+)
 def test_precision_and_place_of_the_weights_do_not_matter(family: str, tmp_path: Path) -> None:
     model = FAMILIES[family]()
     own = fingerprint(model)

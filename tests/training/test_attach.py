@@ -197,6 +197,12 @@ def test_the_match_report_is_readable(make: Any) -> None:
     assert lines[1:] == ["  x1: 27 tensors, 98,880 parameters", "  x0.1: 12 tensors, 98,304 parameters"]
 
 
+def test_the_match_report_is_logged_before_training(make: Any, caplog: Any) -> None:
+    with caplog.at_level("INFO", logger="securetune"):
+        trainer = attach(make(), SLOW_MLP)
+    assert "\n".join(describe_match(trainer.securetune_match)) in caplog.text
+
+
 # What must not disturb the check
 
 

@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-import transformers
-from packaging.version import Version
 from transformers import Trainer
 
 from securetune.errors import PlanError, PlanNotAppliedError
@@ -25,6 +23,7 @@ from tiny_trainers import (
     STILL_MLP,
     Make,
     assert_same,
+    factories,
     mlp,
     rows,
     swat,
@@ -34,12 +33,6 @@ from tiny_trainers import (
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*pin_memory.*:UserWarning")
-
-
-factories = pytest.mark.skipif(
-    Version(transformers.__version__) < Version("5.2"),
-    reason="optimizer factories came with transformers 5.2",
-)
 
 
 def with_factory(make: Make, plan: Any, kind: str = "trainer", **changes: Any) -> Any:

@@ -14,7 +14,7 @@ from securetune.errors import ConfigError
 from securetune.models.fingerprint import fingerprint
 from securetune.prompts import Prompt
 from securetune.training.safety_callback import SafetyCallback
-from tiny_trainers import Make, assert_same, trained, weights
+from tiny_trainers import Edit, Make, assert_same, trained, weights
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*pin_memory.*:UserWarning")
 
@@ -109,6 +109,25 @@ def test_the_last_checkpoint_inside_the_budget_is_kept(make: Make) -> None:
     assert kept == {"checkpoint-2", "checkpoint-6"}
     content = json.loads((make.output / "safety.json").read_text())
     assert content["kept"] == trainer.safety.kept
+
+
+@pytest.mark.parametrize("anew", [True, False], ids=["another process", "the same trainer"])
+def test_a_resumed_run_keeps_the_checkpoint_inside_the_budget(anew: bool, make: Make) -> None:
+    def drifting() -> Any:
+        trainer = watched(make, trainer_options=SAVING | {"save_total_limit": 1}, budget=1.5)
+        trainer.safety._measure = lambda _: (torch.full((4,), float(trainer.state.global_step)), 0.0)
+        return trainer
+
+    first = drifting()
+    stop = Edit("on_step_end", lambda _: setattr(first.control, "should_training_stop", True), first=2)
+    first.add_callback(stop)
+    first.train()
+    first.remove_callback(stop)
+    resumed = drifting() if anew else first
+    resumed.train(resume_from_checkpoint=str(make.output / "checkpoint-2"))
+    assert resumed.safety.kept == str(make.output / "checkpoint-2")
+    assert {path.name for path in make.output.glob("checkpoint-*")} == {"checkpoint-2"}
+    assert json.loads((make.output / "safety.json").read_text())["kept"] == resumed.safety.kept
 
 
 def test_saves_are_answered_and_judged(make: Make) -> None:

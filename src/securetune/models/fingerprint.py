@@ -10,6 +10,7 @@ from typing import Any
 from securetune.addressing import canonical_name
 from securetune.errors import UsageError
 from securetune.files import read_json
+from securetune.models.saved_form import as_saved
 
 _ROWS, _COLUMNS = 8, 512
 _WEIGHTS = ["model*.safetensors", "model.safetensors.index.json"]
@@ -18,11 +19,11 @@ _WEIGHTS = ["model*.safetensors", "model.safetensors.index.json"]
 def fingerprint(model: Any) -> str:
     """Return 16 hex digits that identify the base weights of a model.
 
-    Hashed are the shapes of all weight matrices and, of each, up to 8 evenly spaced rows and 512 columns,
-    rounded to bfloat16; so the precision of the load does not matter, and a merged adapter does. Adapters
-    that are attached, not merged, are left out. Output heads are left out because they may be tied.
-    Offloaded weights are fetched module by module. A model with quantised weights is identified by the
-    checkpoint it was loaded from.
+    Hashed are the shapes of all weight matrices, as a checkpoint holds them, and, of each, up to 8 evenly
+    spaced rows and 512 columns, rounded to bfloat16; so the precision of the load does not matter, and a
+    merged adapter does. Adapters that are attached, not merged, are left out. Output heads are left out
+    because they may be tied. Offloaded weights are fetched module by module. A model with quantised weights
+    is identified by the checkpoint it was loaded from.
 
     Raises:
         UsageError: the weights are quantised and the checkpoint's safetensors cannot be had.
@@ -35,7 +36,8 @@ def fingerprint(model: Any) -> str:
         commit = getattr(model.config, "_commit_hash", None)
         return fingerprint_checkpoint(str(model.config._name_or_path), commit)
     tensors = _fetched(model) if any(p.is_meta for p in named.values()) else named.items()
-    return _digest((canonical_name(name), p.detach()) for name, p in tensors if name in named)
+    found = (as_saved(model, canonical_name(name), p.detach()) for name, p in tensors if name in named)
+    return _digest(item for saved in found for item in saved.items())
 
 
 def fingerprint_checkpoint(source: str, revision: str | None = None) -> str:

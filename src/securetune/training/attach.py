@@ -36,6 +36,8 @@ def attach(trainer: Any, plan: TuningPlan, *, check_base: bool = True) -> Any:
     of movement. A group at rate 0 still collects moments and counts in gradient clipping; a plan with
     `freeze=True` turns its gradients off instead.
 
+    What the patterns match is logged at level INFO (logger `securetune`).
+
     Args:
         trainer: any `transformers.Trainer`, also TRL's, with its model and adapter in place.
         plan: the plan.
@@ -59,6 +61,7 @@ def attach(trainer: Any, plan: TuningPlan, *, check_base: bool = True) -> Any:
         log.warning("plan pattern `%s` matches only weights that are not trained", pattern)
     for pattern in match.shadowed_patterns:
         log.warning("plan pattern `%s` is shadowed: earlier patterns match all that it matches", pattern)
+    log.info("plan %s: %s", plan.strategy, "\n".join(describe_match(match)))
     guard = PlanGuard(plan, trainer.args.learning_rate)
     _bind_optimizer(trainer, plan, guard)
     _bind_scheduler(trainer, plan, guard)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from securetune.errors import UsageError
 from securetune.files import read_json
 from securetune.models.fingerprint import checkpoint_tensors, fingerprint, fingerprint_checkpoint
 from securetune.models.module_map import ModuleMap
+from securetune.models.saved_form import as_saved
 from securetune.training.param_groups import PlanMatch
 
 FORMAT = "securetune-receipt"
@@ -98,9 +100,20 @@ class StartWeights:
     def _add_base(self, model: Any, add: Callable[[str, torch.Tensor], None]) -> str | None:
         """Movement of trained base weights against the checkpoint that they were loaded from."""
         trained = {
-            canonical_name(name): (name, parameter)
+            name: parameter.detach()
             for name, parameter in model.named_parameters()
             if parameter.requires_grad and not _is_adapter(name)
+        }
+
+        # Fused experts lie tensor by tensor in the checkpoint, those of gate, up and down in turn.
+        @lru_cache(maxsize=2)
+        def parts(name: str) -> dict[str, torch.Tensor]:
+            return as_saved(model, canonical_name(name), trained[name])
+
+        owners = {
+            saved: name
+            for name, value in trained.items()
+            for saved in as_saved(model, canonical_name(name), torch.empty_like(value, device="meta"))
         }
         source = str(getattr(model.config, "_name_or_path", "") or "")
         try:
@@ -110,11 +123,11 @@ class StartWeights:
             return f"the start weights cannot be read again: {error}"
         seen = set()
         for name, tensor in checkpoint_tensors(source):
-            if name in trained:
+            if name in owners:
                 seen.add(name)
-                label, parameter = trained[name]
-                add(label, parameter.detach().float() - tensor.to(parameter.device).float())
-        missing = sorted(trained.keys() - seen)
+                value = parts(owners[name])[name]
+                add(owners[name], value.float() - tensor.to(value.device).float())
+        missing = sorted(owners.keys() - seen)
         return f"{len(missing)} tensors have other names on disk, such as {missing[0]}" if missing else None
 
 

@@ -110,8 +110,6 @@ class SafetyCallback(TrainerCallback):
         """Measure the start; a resumed run reads it from the output directory."""
         self._started = time.monotonic()
         self.seconds = 0.0
-        if self._baseline is not None and state.global_step > 0:
-            return
         file = Path(args.output_dir) / "safety_start.json"
         if state.global_step > 0:
             if not file.is_file():
@@ -121,8 +119,9 @@ class SafetyCallback(TrainerCallback):
                 )
             self._baseline = torch.tensor(read_json(file)["logits"])
             history = file.with_name("safety_history.json")
-            kept = read_json(history) if history.is_file() else []
-            self._history = [row for row in kept if row["step"] <= state.global_step]
+            rows = read_json(history) if history.is_file() else []
+            self._history = [row for row in rows if row["step"] <= state.global_step]
+            self._keep_again(args, state)
             return
         self._baseline, margin = self._measure(kwargs["model"])
         self._history = []
@@ -156,13 +155,24 @@ class SafetyCallback(TrainerCallback):
             self._log_measurement(args, state, model, time.monotonic())
         assert self._latest is not None
         if self._latest[1] <= self.budget:
-            self.kept = str(Path(args.output_dir) / f"checkpoint-{step}")
-            if args.metric_for_best_model is None:
-                # What the trainer calls best is not rotated away.
-                state.best_model_checkpoint = self.kept
+            self._keep(args, state, Path(args.output_dir) / f"checkpoint-{step}")
         if state.is_world_process_zero:
             content = {"kept": self.kept, "budget": self.budget, "step": step, "drift": self._latest[1]}
             write_json(Path(args.output_dir) / "safety.json", content)
+
+    def _keep(self, args: Any, state: Any, checkpoint: Path) -> None:
+        self.kept = str(checkpoint)
+        if args.metric_for_best_model is None:
+            # What the trainer calls best is not rotated away.
+            state.best_model_checkpoint = self.kept
+
+    def _keep_again(self, args: Any, state: Any) -> None:
+        """Keep the last checkpoint up to the resumed step that was inside the budget and is still there."""
+        drifts = {row["step"]: row["drift"] for row in self._history if "drift" in row}
+        for step, drift in drifts.items():
+            checkpoint = Path(args.output_dir) / f"checkpoint-{step}"
+            if self.budget is not None and drift <= self.budget and checkpoint.is_dir():
+                self._keep(args, state, checkpoint)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Report the cost."""
