@@ -17,7 +17,7 @@ from securetune.errors import PlanError, PlanNotAppliedError, SecureTuneError
 from securetune.plan import Phase, TuningPlan
 from securetune.plan_source import read_plan
 from securetune.training.attach import attach
-from securetune.training.checks import check_deepspeed
+from securetune.training.checks import check_checkpoint, check_deepspeed
 from securetune.training.param_groups import build_param_groups
 from securetune.training.plan_optimizer import PlanOptimizer, finish, verify_steps
 from securetune.training.schedule import add_phases_
@@ -387,8 +387,10 @@ def fsdp1_with_flat_parameters(make: Make, tmp: Path) -> None:
 SAVING = {"save_strategy": "steps", "save_steps": 2}
 
 
-def resume(make: Make, first: TuningPlan | None, second: TuningPlan, **changes: Any) -> None:
-    trainer = make(**SAVING)
+def resume(
+    make: Make, first: TuningPlan | None, second: TuningPlan, *, save_only_model: bool = False, **changes: Any
+) -> None:
+    trainer = make(**SAVING, save_only_model=save_only_model)
     if first is not None:
         attach(trainer, first)
     trainer.train()
@@ -419,6 +421,31 @@ def a_checkpoint_with_another_phase_change(make: Make, tmp: Path) -> None:
 @loses("the old rate would win in silence")
 def a_checkpoint_with_another_base_rate(make: Make, tmp: Path) -> None:
     resume(make, SLOW_MLP, SLOW_MLP, learning_rate=2 * RATE)
+
+
+@loses("written under another plan")
+def a_checkpoint_of_another_plan_without_the_optimizers_state(make: Make, tmp: Path) -> None:
+    resume(make, SLOW_MLP, STILL_MLP, save_only_model=True)
+
+
+@loses("has no state of the optimizer and the scheduler")
+def a_checkpoint_without_the_optimizers_state(make: Make, tmp: Path) -> None:
+    resume(make, swat(0.5), swat(0.5), save_only_model=True)
+
+
+@loses("has no state of the optimizer and the scheduler")
+def a_checkpoint_without_the_schedulers_state(make: Make, tmp: Path) -> None:
+    attach(make(**SAVING), SLOW_MLP).train()
+    (make.output / "checkpoint-2" / "scheduler.pt").unlink()
+    trainer = attach(make(**SAVING), SLOW_MLP)
+    trainer.train(resume_from_checkpoint=str(make.output / "checkpoint-2"))
+
+
+@loses(r"another plan \(\w{16}, this one is")
+def a_deepspeed_checkpoint_of_another_plan(make: Make, tmp: Path) -> None:
+    attach(make(**SAVING), SLOW_MLP).train()
+    check_checkpoint(make.output / "checkpoint-2", SLOW_MLP, is_deepspeed=True)
+    check_checkpoint(make.output / "checkpoint-2", STILL_MLP, is_deepspeed=True)
 
 
 @loses("a checkpoint of another plan was loaded", PlanNotAppliedError)
