@@ -209,6 +209,30 @@ def an_adapter_added_after_the_optimizer(make: Make, tmp: Path) -> None:
     trainer.train()
 
 
+@loses("whose gradient was turned off after the optimizer was built", PlanNotAppliedError)
+def targets_frozen_when_training_begins(make: Make, tmp: Path) -> None:
+    trainer = attach(make(), SLOW_MLP)
+    mlp = trainer.model.model.layers[0].mlp
+    trainer.add_callback(Edit("on_train_begin", lambda _: mlp.requires_grad_(False)))
+    trainer.train()
+
+
+@loses("whose gradient was turned off after the optimizer was built", PlanNotAppliedError)
+def targets_frozen_during_training(make: Make, tmp: Path) -> None:
+    trainer = attach(make(), SLOW_MLP)
+    mlp = trainer.model.model.layers[0].mlp
+    trainer.add_callback(Edit("on_step_begin", lambda _: mlp.requires_grad_(False), first=2))
+    trainer.train()
+
+
+@loses(r"x0\.1 has the rate .* none of its 12 tensors had a gradient in 8 steps", PlanNotAppliedError)
+def targets_that_take_no_part_in_the_loss(make: Make, tmp: Path) -> None:
+    trainer = attach(make(max_steps=9), SLOW_MLP)
+    for layer in trainer.model.model.layers:
+        layer.mlp.register_forward_hook(lambda module, inputs, output: output.detach())
+    trainer.train()
+
+
 @loses("already has a plan")
 def a_second_plan(make: Make, tmp: Path) -> None:
     attach(attach(make(), SLOW_MLP), STILL_MLP)

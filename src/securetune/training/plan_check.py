@@ -114,6 +114,7 @@ class PlanCheck:
             PlanNotAppliedError: a rate is not the planned one, or a trainable tensor has none.
         """
         self.check_rates(optimizer, scheduler, step)
+        check_trainable(optimizer)
         is_first = self._unseen is None and any(rate > 0 for rate in self.rates.values())
         if is_first:
             check_coverage(model, optimizer)
@@ -162,8 +163,12 @@ class PlanCheck:
         else:
             for name, found in groups.items():
                 self.verified[-1]["groups"][name]["moved"] = found["moved"]
-        self._follow -= 1
+        # Where nothing has a gradient (all rewards equal, say), a group without one tells nothing.
+        held = (parameter for group in optimizer.param_groups for parameter in group["params"])
+        self._follow -= any(Before.of(parameter).has_gradient for parameter in held)
         is_over = self._follow <= 0
+        if is_over:
+            _check_all_trained(optimizer, before)
         self._unseen = set() if is_over else {
             id(p)
             for group in optimizer.param_groups
@@ -242,6 +247,36 @@ def check_coverage(model: Any, optimizer: Any) -> None:
             f"{len(missing)} trainable tensors are not in the optimizer, such as {missing[0]}: they were "
             "added or unfrozen after the optimizer was built. Add adapters before `trainer.train()`."
         )
+
+
+def check_trainable(optimizer: Any) -> None:
+    """What the optimizer holds must have its gradients on.
+
+    Raises:
+        PlanNotAppliedError: one tensor has not.
+    """
+    for group in optimizer.param_groups:
+        for index, parameter in enumerate(group["params"]):
+            if not parameter.requires_grad:
+                name = (group.get("param_names") or {index: "a tensor"})[index]
+                raise PlanNotAppliedError(
+                    f"Group {group['group_name']} holds {name}, whose gradient was turned off after the "
+                    "optimizer was built (LISA, gradual unfreezing, a callback): the plan would not move it. "
+                    "Turn that off, or give the module the multiplier 0."
+                )
+
+
+def _check_all_trained(optimizer: Any, before: dict[int, Before]) -> None:
+    for group in optimizer.param_groups:
+        entries = [before.get(id(parameter)) for parameter in group["params"]]
+        idle = [entry for entry in entries if entry is not None and not entry.has_gradient]
+        # Shards of other processes are empty here.
+        if group["lr"] > 0 and len(idle) == len(entries) and any(entry.values.numel() for entry in idle):
+            raise PlanNotAppliedError(
+                f"Group {group['group_name']} has the rate {group['lr']:.3g}, but none of its {len(idle)} "
+                f"tensors had a gradient in {_FOLLOWED} steps in which others had one: its modules take no "
+                "part in the loss (detached, bypassed or run without gradients)."
+            )
 
 
 def unwrapped(optimizer: Any) -> Any:
