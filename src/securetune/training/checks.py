@@ -150,6 +150,12 @@ def check_optimizer(optimizer: Any) -> None:
             "parameter groups to hold the plan's rates."
         )
     groups = optimizer.param_groups
+    if any(group.get("lr", 0.0) is None for group in groups):
+        raise PlanError(
+            f"{type(optimizer).__name__} sets its rate by itself (lr=None, as Adafactor with "
+            "relative_step=True), so the plan's rates would have no effect. Give it a rate: lr=..., "
+            "relative_step=False."
+        )
     rates = {float(group["lr"]) for group in groups if "lr" in group}
     extra = {key for group in groups for key in group} - set(optimizer.defaults) - {"params", "param_names"}
     if len(rates) > 1 or extra or not rates:
@@ -214,10 +220,18 @@ def refuse_other_groups(optimizer: Any, state: dict[str, Any]) -> None:
             "the plan of the checkpoint, or start a new run from its weights."
         )
     for before, now in zip(saved, planned):
-        if "initial_lr" in before and "initial_lr" in now and before["initial_lr"] != now["initial_lr"]:
+        if before.get("base_rate") != now.get("base_rate"):
             raise PlanError(
-                f"The checkpoint's rate of group {now['group_name']} is {before['initial_lr']}, the plan's "
-                f"{now['initial_lr']}: the old rate would win in silence. Start a new run from its weights."
+                f"The checkpoint's base rate is {before.get('base_rate')}, this run's "
+                f"{now.get('base_rate')}: the old rate would win in silence. Start a new run from its "
+                "weights."
+            )
+        if before.get("phase_steps") != now.get("phase_steps"):
+            raise PlanError(
+                f"The phases of the checkpoint's run end with the steps {before.get('phase_steps')}, this "
+                f"run's with {now.get('phase_steps')}: it has another number of steps (`max_steps`, epochs, "
+                "batch size), and the phases would move. Resume with the same number, or start a new run "
+                "from its weights."
             )
 
 
