@@ -13,7 +13,6 @@ from torch.utils.data import DataLoader
 from transformers import DataCollatorForSeq2Seq, get_linear_schedule_with_warmup
 
 import securetune
-from securetune.training.plan_optimizer import finish
 
 
 def main(model_id: str, plan_source: str, out: str, steps: str = "20") -> None:
@@ -38,7 +37,7 @@ def main(model_id: str, plan_source: str, out: str, steps: str = "20") -> None:
         # The scheduler is not prepared: accelerate would step it once per process.
         scheduler.step()
         optimizer.zero_grad()
-    finish(optimizer)
+    securetune.finish(optimizer)
     if accelerator.is_main_process:
         accelerator.unwrap_model(model).save_pretrained(out)
 

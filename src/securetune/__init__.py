@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from securetune.runs.directory import Run
     from securetune.training.attach import PlanTrainerMixin, attach
     from securetune.training.param_groups import build_param_groups
-    from securetune.training.plan_optimizer import PlanOptimizer, verify_steps
+    from securetune.training.plan_optimizer import PlanOptimizer, finish, verify_steps
     from securetune.training.safety_callback import SafetyCallback
     from securetune.training.schedule import add_phases_
 
@@ -44,6 +44,7 @@ _HOMES = {
     "add_phases_": "training.schedule",
     "attach": "training.attach",
     "build_param_groups": "training.param_groups",
+    "finish": "training.plan_optimizer",
     "load_model": "models.load",
     "read_plan": "plan_source",
     "verify_steps": "training.plan_optimizer",
@@ -66,6 +67,7 @@ __all__ = [
     "add_phases_",
     "attach",
     "build_param_groups",
+    "finish",
     "load_model",
     "read_plan",
     "verify_steps",

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
 from transformers import Trainer
 
 from securetune.errors import PlanError, PlanNotAppliedError
@@ -130,6 +131,30 @@ def test_a_plain_loop_is_stopped_when_a_rate_changes(make: Make) -> None:
 
     with pytest.raises(PlanNotAppliedError, match="has the learning rate"):
         loop(make().model, SLOW_MLP, edit=even)
+
+
+def test_an_optimizer_that_accelerate_has_prepared_is_verified(make: Make) -> None:
+    for plan, error in ((SLOW_MLP, None), (STILL_MLP, "although its rate is 0")):
+        model, accelerator = make().model, Accelerator(cpu=True)
+        optimizer = torch.optim.AdamW(build_param_groups(model, plan, lr=RATE), lr=RATE)
+        model, optimizer = accelerator.prepare(model, optimizer)
+        assert verify_steps(optimizer, plan, lr=RATE, model=model) is optimizer
+        ids = torch.arange(3, 27).reshape(2, 12)
+        accelerator.backward(model(input_ids=ids, labels=ids).loss)
+        optimizer.step()
+        if error is None:
+            assert [entry["step"] for entry in finish(optimizer)] == [1]
+        else:  # The hooks are those of the optimizer inside.
+            model.model.layers[0].mlp.up_proj.weight.data.add_(1.0)
+            with pytest.raises(PlanNotAppliedError, match=error):
+                finish(optimizer)
+
+
+def test_a_phase_that_rounds_to_no_step_is_a_warning(make: Make, caplog: Any) -> None:
+    loop(make().model, swat(0.5))
+    assert "has no step" not in caplog.text
+    loop(make().model, swat(0.1))
+    assert "phase `robust` of the plan has no step: it ends with step 0 of 4" in caplog.text
 
 
 @pytest.mark.skipif(not FUSES_EXPERTS, reason="transformers 4 names Mixtral's experts differently")

@@ -12,12 +12,14 @@ import pytest
 import torch
 from peft import LoraConfig, PromptTuningConfig, get_peft_model
 from transformers import PreTrainedTokenizerFast, TrainerCallback
+from transformers.optimization import Adafactor
 
+import securetune
 from securetune.errors import PlanError, PlanNotAppliedError, SecureTuneError
 from securetune.plan import Phase, TuningPlan
 from securetune.plan_source import read_plan
 from securetune.training.attach import attach
-from securetune.training.checks import check_deepspeed
+from securetune.training.checks import check_checkpoint, check_deepspeed
 from securetune.training.param_groups import build_param_groups
 from securetune.training.plan_optimizer import PlanOptimizer, finish, verify_steps
 from securetune.training.schedule import add_phases_
@@ -182,6 +184,12 @@ def groups_with_rates_of_their_own(make: Make, tmp: Path) -> None:
     train(make, optimizer_cls_and_kwargs=(LoraPlus, {"lr": RATE}))
 
 
+@loses("Adafactor sets its rate by itself")
+def a_rate_that_the_optimizer_sets_by_itself(make: Make, tmp: Path) -> None:
+    options = {"lr": None, "relative_step": True, "scale_parameter": True}
+    train(make, optimizer_cls_and_kwargs=(Adafactor, options))
+
+
 @loses("is not a torch optimizer")
 def an_optimizer_without_groups(make: Make, tmp: Path) -> None:
     trainer = make()
@@ -206,6 +214,30 @@ def an_added_group(make: Make, tmp: Path) -> None:
 def an_adapter_added_after_the_optimizer(make: Make, tmp: Path) -> None:
     trainer = attach(make(), SLOW_MLP)
     trainer.add_callback(Edit("on_train_begin", lambda _: with_lora(trainer.model)))
+    trainer.train()
+
+
+@loses("whose gradient was turned off after the optimizer was built", PlanNotAppliedError)
+def targets_frozen_when_training_begins(make: Make, tmp: Path) -> None:
+    trainer = attach(make(), SLOW_MLP)
+    mlp = trainer.model.model.layers[0].mlp
+    trainer.add_callback(Edit("on_train_begin", lambda _: mlp.requires_grad_(False)))
+    trainer.train()
+
+
+@loses("whose gradient was turned off after the optimizer was built", PlanNotAppliedError)
+def targets_frozen_during_training(make: Make, tmp: Path) -> None:
+    trainer = attach(make(), SLOW_MLP)
+    mlp = trainer.model.model.layers[0].mlp
+    trainer.add_callback(Edit("on_step_begin", lambda _: mlp.requires_grad_(False), first=2))
+    trainer.train()
+
+
+@loses(r"x0\.1 has the rate .* none of its 12 tensors had a gradient in 8 steps", PlanNotAppliedError)
+def targets_that_take_no_part_in_the_loss(make: Make, tmp: Path) -> None:
+    trainer = attach(make(max_steps=9), SLOW_MLP)
+    for layer in trainer.model.model.layers:
+        layer.mlp.register_forward_hook(lambda module, inputs, output: output.detach())
     trainer.train()
 
 
@@ -262,13 +294,128 @@ def weights_that_move_at_rate_zero(make: Make, tmp: Path) -> None:
     trainer.train()
 
 
-@loses("expected between", PlanNotAppliedError)
+def with_one_rate(kind: Any) -> Any:
+    """The optimizer class with a step that gives every group the highest rate."""
+
+    class OneRate(kind):  # type: ignore[misc]
+        def step(self, closure: Any = None) -> Any:
+            rates = [group["lr"] for group in self.param_groups]
+            for group in self.param_groups:
+                group["lr"] = max(rates)
+            loss = super().step(closure)
+            for group, rate in zip(self.param_groups, rates):
+                group["lr"] = rate
+            return loss
+
+    return OneRate
+
+
+def that_holds(kind: Any, name: str) -> Any:
+    """The optimizer class with a step that leaves one group where it was."""
+
+    class Holds(kind):  # type: ignore[misc]
+        def step(self, closure: Any = None) -> Any:
+            held = [p for group in self.param_groups if group["group_name"] == name for p in group["params"]]
+            old = [parameter.detach().clone() for parameter in held]
+            loss = super().step(closure)
+            with torch.no_grad():
+                for parameter, value in zip(held, old):
+                    parameter.copy_(value)
+            return loss
+
+    return Holds
+
+
+ADAFACTOR = {"lr": RATE, "scale_parameter": False, "relative_step": False}
+
+
+@loses("the planned rate is not the one in effect", PlanNotAppliedError)
+def an_adamw_of_another_name_with_one_rate(make: Make, tmp: Path) -> None:
+    train(make, optimizer_cls_and_kwargs=(with_one_rate(torch.optim.AdamW), {"lr": RATE}))
+
+
+@loses("the planned rate is not the one in effect", PlanNotAppliedError)
+def an_adamw_of_another_name_that_holds_a_group(make: Make, tmp: Path) -> None:
+    train(make, optimizer_cls_and_kwargs=(that_holds(torch.optim.AdamW, "x0.1"), {"lr": RATE}))
+
+
+@loses("the planned rate is not the one in effect", PlanNotAppliedError)
+def sgd_with_one_rate(make: Make, tmp: Path) -> None:
+    train(make, optimizer_cls_and_kwargs=(with_one_rate(torch.optim.SGD), {"lr": RATE}))
+
+
+@loses("the planned rate is not the one in effect", PlanNotAppliedError)
+def sgd_with_momentum_and_one_rate(make: Make, tmp: Path) -> None:
+    options = {"lr": RATE, "momentum": 0.9}
+    train(make, optimizer_cls_and_kwargs=(with_one_rate(torch.optim.SGD), options))
+
+
+@loses("x0.1 moved .* times as far for its rate as group x1", PlanNotAppliedError)
+def adafactor_with_one_rate(make: Make, tmp: Path) -> None:
+    train(make, optimizer_cls_and_kwargs=(with_one_rate(Adafactor), ADAFACTOR))
+
+
+@loses("did not move", PlanNotAppliedError)
+def adafactor_that_holds_a_group(make: Make, tmp: Path) -> None:
+    train(make, optimizer_cls_and_kwargs=(that_holds(Adafactor, "x0.1"), ADAFACTOR))
+
+
+@loses("did not move", PlanNotAppliedError)
 def an_unknown_optimizer_that_does_not_move(make: Make, tmp: Path) -> None:
-    class Idle(torch.optim.SGD):
+    class Idle(torch.optim.RMSprop):
         def step(self, closure: Any = None) -> Any:
             return None
 
     train(make, optimizer_cls_and_kwargs=(Idle, {"lr": 0.1}))
+
+
+@loses("expected is at most", PlanNotAppliedError)
+def an_unknown_optimizer_that_moves_too_far(make: Make, tmp: Path) -> None:
+    class Far(torch.optim.RMSprop):
+        def step(self, closure: Any = None) -> Any:
+            for group in self.param_groups:
+                group["lr"] *= 1000
+            loss = super().step(closure)
+            for group in self.param_groups:
+                group["lr"] /= 1000
+            return loss
+
+    plan = TuningPlan.from_multipliers({"mlp": 1.0})
+    train(make, plan, optimizer_cls_and_kwargs=(Far, {"lr": 2.0**-10}), learning_rate=2.0**-10)
+
+
+@loses("although its rate is 0", PlanNotAppliedError)
+def weights_that_move_at_rate_zero_between_verified_steps(make: Make, tmp: Path) -> None:
+    trainer = attach(make(), STILL_MLP)
+    weight = trainer.model.model.layers[0].mlp.up_proj.weight
+    trainer.add_callback(Edit("on_pre_optimizer_step", lambda _: weight.data.add_(1.0), first=2))
+    trainer.train()
+
+
+@loses("although its rate is 0", PlanNotAppliedError)
+def weights_that_move_at_rate_zero_before_their_phase(make: Make, tmp: Path) -> None:
+    trainer = attach(make(), swat(0.75))
+    weight = trainer.model.model.layers[0].mlp.up_proj.weight
+    trainer.add_callback(Edit("on_pre_optimizer_step", lambda _: weight.data.add_(1.0), first=1))
+    trainer.train()
+
+
+def half_precision(make: Make, kind: Any) -> None:
+    """Train norms not at all, the MLP at x0.3 with bfloat16 weights and an ordinary rate."""
+    model = tiny_llama(make.tokenizer).to(torch.bfloat16)
+    model.model.norm.requires_grad_(False)
+    plan = TuningPlan.from_multipliers({"mlp": 0.3, "*layernorm": 0.0})
+    train(make, plan, model=model, optimizer_cls_and_kwargs=(kind, {"lr": 1e-4}), learning_rate=1e-4)
+
+
+@loses("the planned rate is not the one in effect", PlanNotAppliedError)
+def bfloat16_weights_of_which_a_group_does_not_move(make: Make, tmp: Path) -> None:
+    half_precision(make, that_holds(torch.optim.AdamW, "x0.3"))
+
+
+@loses("the planned rate is not the one in effect", PlanNotAppliedError)
+def bfloat16_weights_with_one_rate(make: Make, tmp: Path) -> None:
+    half_precision(make, with_one_rate(torch.optim.AdamW))
 
 
 @loses(r"rounded away in torch\.bfloat16", PlanNotAppliedError)
@@ -387,8 +534,10 @@ def fsdp1_with_flat_parameters(make: Make, tmp: Path) -> None:
 SAVING = {"save_strategy": "steps", "save_steps": 2}
 
 
-def resume(make: Make, first: TuningPlan | None, second: TuningPlan, **changes: Any) -> None:
-    trainer = make(**SAVING)
+def resume(
+    make: Make, first: TuningPlan | None, second: TuningPlan, *, save_only_model: bool = False, **changes: Any
+) -> None:
+    trainer = make(**SAVING, save_only_model=save_only_model)
     if first is not None:
         attach(trainer, first)
     trainer.train()
@@ -419,6 +568,49 @@ def a_checkpoint_with_another_phase_change(make: Make, tmp: Path) -> None:
 @loses("the old rate would win in silence")
 def a_checkpoint_with_another_base_rate(make: Make, tmp: Path) -> None:
     resume(make, SLOW_MLP, SLOW_MLP, learning_rate=2 * RATE)
+
+
+@loses("written under another plan")
+def a_checkpoint_of_another_plan_without_the_optimizers_state(make: Make, tmp: Path) -> None:
+    resume(make, SLOW_MLP, STILL_MLP, save_only_model=True)
+
+
+@loses("has no state of the optimizer and the scheduler")
+def a_checkpoint_without_the_optimizers_state(make: Make, tmp: Path) -> None:
+    resume(make, swat(0.5), swat(0.5), save_only_model=True)
+
+
+@loses("has no state of the optimizer and the scheduler")
+def a_checkpoint_without_the_schedulers_state(make: Make, tmp: Path) -> None:
+    attach(make(**SAVING), SLOW_MLP).train()
+    (make.output / "checkpoint-2" / "scheduler.pt").unlink()
+    trainer = attach(make(**SAVING), SLOW_MLP)
+    trainer.train(resume_from_checkpoint=str(make.output / "checkpoint-2"))
+
+
+@loses(r"another plan \(\w{16}, this one is")
+def a_deepspeed_checkpoint_of_another_plan(make: Make, tmp: Path) -> None:
+    attach(make(**SAVING), SLOW_MLP).train()
+    check_checkpoint(make.output / "checkpoint-2", SLOW_MLP, is_deepspeed=True)
+    check_checkpoint(make.output / "checkpoint-2", STILL_MLP, is_deepspeed=True)
+
+
+@loses(r"end with the steps \[2, 4\], this run's with \[6, 12\]")
+def a_checkpoint_of_a_run_of_another_length(make: Make, tmp: Path) -> None:
+    resume(make, SLOW_MLP, SLOW_MLP, max_steps=12)  # Without phases it may go on longer.
+    resume(make, swat(0.5), swat(0.5), max_steps=12)
+
+
+@loses("the old rate would win in silence")
+def a_loop_that_resumes_with_another_rate(make: Make, tmp: Path) -> None:
+    model = make().model
+
+    def planned(rate: float) -> Any:
+        groups = build_param_groups(model, SLOW_MLP, lr=rate)
+        return verify_steps(torch.optim.AdamW(groups, lr=rate), SLOW_MLP, lr=rate, model=model)
+
+    planned(RATE).load_state_dict(planned(RATE).state_dict())
+    planned(2 * RATE).load_state_dict(planned(RATE).state_dict())
 
 
 @loses("a checkpoint of another plan was loaded", PlanNotAppliedError)
@@ -482,6 +674,17 @@ def a_loop_that_sets_one_rate(make: Make, tmp: Path) -> None:
 
 
 @loses("made no step at a positive learning rate", PlanNotAppliedError)
+def an_optimizer_factory_whose_optimizer_is_swapped(make: Make, tmp: Path) -> None:
+    trainer = make()
+    planned = PlanOptimizer()(trainer.model, trainer.args, plan=SLOW_MLP)
+    trainer.optimizer = planned
+    swap = Edit("on_train_begin", lambda _: setattr(trainer, "optimizer", other_optimizer(trainer)))
+    trainer.add_callback(swap)
+    trainer.train()
+    securetune.finish(planned)
+
+
+@loses("made no step at a positive learning rate", PlanNotAppliedError)
 def a_loop_that_steps_another_optimizer(make: Make, tmp: Path) -> None:
     model = make().model
     groups = build_param_groups(model, SLOW_MLP, lr=RATE)
@@ -509,3 +712,6 @@ def test_the_same_settings_without_the_cause_train(make: Make) -> None:
     assert train(make, swat(0.5)).securetune_guard.verified
     three = TuningPlan((Phase("a", 0.5, {"mlp": 0.1}, 1.0), Phase("b", 1.0, {}, 1.0)))
     resume(make, three, three)
+    half_precision(make, torch.optim.AdamW)
+    for kind, options in ((torch.optim.SGD, {"lr": RATE, "momentum": 0.9}), (Adafactor, ADAFACTOR)):
+        assert train(make, optimizer_cls_and_kwargs=(kind, options)).securetune_guard.verified

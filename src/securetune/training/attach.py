@@ -65,6 +65,7 @@ def attach(trainer: Any, plan: TuningPlan, *, check_base: bool = True) -> Any:
     guard = PlanGuard(plan, trainer.args.learning_rate)
     _bind_optimizer(trainer, plan, guard)
     _bind_scheduler(trainer, plan, guard)
+    _bind_resume(trainer, plan)
     _bind_log(trainer, guard)
     _bind_save(trainer, match, guard)
     trainer.add_callback(guard)
@@ -146,6 +147,18 @@ def _bind_scheduler(trainer: Any, plan: TuningPlan, guard: PlanGuard) -> None:
         return scheduler
 
     trainer.create_scheduler = create_scheduler
+
+
+def _bind_resume(trainer: Any, plan: TuningPlan) -> None:
+    original = trainer._load_optimizer_and_scheduler
+
+    def load(checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            is_deepspeed = getattr(trainer, "is_deepspeed_enabled", False)
+            checks.check_checkpoint(Path(checkpoint), plan, is_deepspeed=is_deepspeed)
+        original(checkpoint)
+
+    trainer._load_optimizer_and_scheduler = load
 
 
 def _bind_log(trainer: Any, guard: PlanGuard) -> None:

@@ -11,6 +11,7 @@ import torch
 
 from securetune.addressing import Address
 from securetune.errors import PlanError
+from securetune.files import read_json
 from securetune.models.fingerprint import fingerprint
 from securetune.plan import TuningPlan
 
@@ -149,6 +150,12 @@ def check_optimizer(optimizer: Any) -> None:
             "parameter groups to hold the plan's rates."
         )
     groups = optimizer.param_groups
+    if any(group.get("lr", 0.0) is None for group in groups):
+        raise PlanError(
+            f"{type(optimizer).__name__} sets its rate by itself (lr=None, as Adafactor with "
+            "relative_step=True), so the plan's rates would have no effect. Give it a rate: lr=..., "
+            "relative_step=False."
+        )
     rates = {float(group["lr"]) for group in groups if "lr" in group}
     extra = {key for group in groups for key in group} - set(optimizer.defaults) - {"params", "param_names"}
     if len(rates) > 1 or extra or not rates:
@@ -159,6 +166,35 @@ def check_optimizer(optimizer: Any) -> None:
     # Some optimizers (Adagrad) have state from the start, at step 0.
     if any(float(state.get("step", 0)) > 0 for state in optimizer.state.values()):
         raise PlanError("The optimizer already has state; attach the plan before the first step.")
+
+
+def check_checkpoint(checkpoint: Path, plan: TuningPlan, *, is_deepspeed: bool) -> None:
+    """Refuse a checkpoint whose optimizer state cannot be compared with the plan by `refuse_other_groups`.
+
+    The Trainer goes on without a word where the state is missing: the schedule and its phases would start
+    again at 0. DeepSpeed loads it past torch's optimizer; there the receipt of the checkpoint is compared.
+
+    Raises:
+        PlanError: the optimizer's or scheduler's state is missing, or the receipt names another plan or none.
+    """
+    names = [path.name for path in checkpoint.iterdir()]
+    has_state = "scheduler.pt" in names and any("optimizer" in name for name in names)
+    if has_state and not is_deepspeed:
+        return
+    receipt = checkpoint / "plan_receipt.json"
+    written = TuningPlan.from_json(read_json(receipt)["planned"]).fingerprint if receipt.is_file() else "none"
+    if written != plan.fingerprint:
+        raise PlanError(
+            f"The checkpoint {checkpoint} was written under another plan ({written}, this one is "
+            f"{plan.fingerprint}). Resume with the plan of the checkpoint, or start a new run from its "
+            "weights."
+        )
+    if not is_deepspeed:
+        raise PlanError(
+            f"The checkpoint {checkpoint} has no state of the optimizer and the scheduler "
+            "(save_only_model=True, or the files were deleted): the schedule, and the plan's phases, would "
+            "start again. Start a new run from its weights."
+        )
 
 
 def refuse_other_groups(optimizer: Any, state: dict[str, Any]) -> None:
@@ -184,10 +220,18 @@ def refuse_other_groups(optimizer: Any, state: dict[str, Any]) -> None:
             "the plan of the checkpoint, or start a new run from its weights."
         )
     for before, now in zip(saved, planned):
-        if "initial_lr" in before and "initial_lr" in now and before["initial_lr"] != now["initial_lr"]:
+        if before.get("base_rate") != now.get("base_rate"):
             raise PlanError(
-                f"The checkpoint's rate of group {now['group_name']} is {before['initial_lr']}, the plan's "
-                f"{now['initial_lr']}: the old rate would win in silence. Start a new run from its weights."
+                f"The checkpoint's base rate is {before.get('base_rate')}, this run's "
+                f"{now.get('base_rate')}: the old rate would win in silence. Start a new run from its "
+                "weights."
+            )
+        if before.get("phase_steps") != now.get("phase_steps"):
+            raise PlanError(
+                f"The phases of the checkpoint's run end with the steps {before.get('phase_steps')}, this "
+                f"run's with {now.get('phase_steps')}: it has another number of steps (`max_steps`, epochs, "
+                "batch size), and the phases would move. Resume with the same number, or start a new run "
+                "from its weights."
             )
 
 

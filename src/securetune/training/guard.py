@@ -58,6 +58,7 @@ class PlanGuard(PlanCheck, TrainerCallback):
             raise PlanNotAppliedError(
                 "Training ended without one step at a positive learning rate, so the plan was never applied."
             )
+        self.end()
 
     def receipt(self) -> dict[str, Any]:
         """What was planned and what was seen, for the run directory."""

@@ -147,6 +147,7 @@ def build_param_groups(
                         "weight_decay": weight_decay if decays else 0.0,
                         "group_name": report.name if decays else f"{report.name}/no-decay",
                         "multipliers": list(report.multipliers),
+                        "base_rate": lr,
                         "phase_ends": [phase.until for phase in plan.phases],
                     }
                 )

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
 
 from securetune.errors import PlanNotAppliedError
 from securetune.plan import TuningPlan
-from securetune.training.movement import Before, check_movement, check_precision, sample
+from securetune.training.coverage import check_all_trained, check_coverage, check_trainable
+from securetune.training.group_norms import gradient_norm, update_norm
+from securetune.training.movement import NOTABLE, Before, Moved, check_movement, check_ratios, sample
 from securetune.training.schedule import phase_at
+
+log = logging.getLogger("securetune")
 
 _FOLLOWED = 8
 """Steps for which tensors without a gradient at the verified step (LoRA's A, idle experts) are followed."""
@@ -42,6 +47,9 @@ class PlanCheck:
         self._follow = 0
         self._before: dict[int, Before] = {}
         self._samples: dict[int, torch.Tensor] = {}
+        self._steps: float | None = None
+        self._still: list[tuple[str, torch.Tensor, torch.Tensor]] = []
+        """What has the multiplier 0 in this phase: name, tensor, and its sample when the phase began."""
 
     def expect(self, optimizer: Any) -> None:
         """Remember the groups of the optimizer that was built from the plan."""
@@ -57,6 +65,20 @@ class PlanCheck:
         """Start a training run: whatever was verified in an earlier one is verified again."""
         self.has_verified = False
         self._phase, self._unseen, self._before, self._samples = None, None, {}, {}
+        self.rates, self._still = {}, []
+
+    def end(self) -> None:
+        """Check at the end what no single step shows.
+
+        Raises:
+            PlanNotAppliedError: weights at multiplier 0 moved, or no step of the last phase was verified.
+        """
+        self._check_still()
+        if self._unseen is None and any(self.rates.values()):
+            raise PlanNotAppliedError(
+                "All steps of the last phase were skipped by the loss scaler, or the optimizer made none: "
+                "the plan was not applied there. Train longer, or use bf16 or float32."
+            )
 
     def check_groups(self, optimizer: Any) -> None:
         """Check that an optimizer holds the plan's groups, with their members and multipliers.
@@ -113,19 +135,25 @@ class PlanCheck:
         Raises:
             PlanNotAppliedError: a rate is not the planned one, or a trainable tensor has none.
         """
+        phase = self._phase
         self.check_rates(optimizer, scheduler, step)
+        if self._phase != phase:
+            self._check_still()
+            self._still = self._held_still(optimizer)
         is_first = self._unseen is None and any(rate > 0 for rate in self.rates.values())
         if is_first:
             check_coverage(model, optimizer)
+        check_trainable(optimizer)
         groups = optimizer.param_groups
         unseen = self._unseen or set()
         self._before = {
             id(p): Before.of(p) for group in groups for p in group["params"] if is_first or id(p) in unseen
         }
+        self._steps = _step_count(optimizer) if self._before else None
         self._samples = {}
         if measure:
             self._samples = {id(p): sample(p).clone() for group in groups for p in group["params"]}
-            self.norms = {f"grad_norm/{g['group_name']}": _gradient_norm(g["params"]) for g in groups}
+            self.norms = {f"grad_norm/{g['group_name']}": gradient_norm(g["params"]) for g in groups}
 
     def after_step(self, optimizer: Any, step: int, *, skipped: bool = False) -> None:
         """Compare the movement with what the rates and the optimizer's state imply.
@@ -146,30 +174,62 @@ class PlanCheck:
             return
         if samples:
             self.norms |= {
-                f"update_norm/{g['group_name']}": _update_norm(g["params"], samples)
+                f"update_norm/{g['group_name']}": update_norm(g["params"], samples)
                 for g in optimizer.param_groups
             }
-        if before:
+        if before and not self._was_skipped(optimizer, before):
             self._verify(optimizer, before, step)
 
     def _verify(self, optimizer: Any, before: dict[int, Before], step: int) -> None:
         assert self._phase is not None
         self.has_verified = True
-        groups = {g["group_name"]: self._verified_group(g, before, optimizer) for g in optimizer.param_groups}
+        moved = {g["group_name"]: self._moved_of(g, before, optimizer) for g in optimizer.param_groups}
+        groups = {g["group_name"]: self._entry(g, moved[g["group_name"]]) for g in optimizer.param_groups}
         if self._unseen is None:
+            check_ratios({name: (self.rates[name], found) for name, found in moved.items()})
+            _warn_of_lost_steps(moved)
             phase = self.plan.phases[self._phase].name
             self.verified.append({"step": step + 1, "phase": phase, "groups": groups})
         else:
             for name, found in groups.items():
                 self.verified[-1]["groups"][name]["moved"] = found["moved"]
-        self._follow -= 1
+        held = [p for group in optimizer.param_groups for p in group["params"]]
+        idle = {id(p) for p in held if id(p) in before and not before[id(p)].gradient_of(p).any()}
+        # Where nothing has a gradient (all rewards equal, say), a group without one tells nothing.
+        others = (p for p in held if id(p) not in idle)
+        self._follow -= any(bool(Before.of(p).gradient_of(p).any()) for p in others)
         is_over = self._follow <= 0
-        self._unseen = set() if is_over else {
-            id(p)
+        if is_over:
+            check_all_trained(optimizer, before, idle, _FOLLOWED)
+        moving = {id(p) for group in optimizer.param_groups if group["lr"] > 0 for p in group["params"]}
+        self._unseen = set() if is_over else idle & moving
+
+    def _held_still(self, optimizer: Any) -> list[tuple[str, torch.Tensor, torch.Tensor]]:
+        assert self._phase is not None
+        return [
+            (name, parameter, sample(parameter).clone())
             for group in optimizer.param_groups
-            for p in group["params"]
-            if id(p) in before and group["lr"] > 0 and not before[id(p)].has_gradient
-        }  # fmt: skip
+            if self._groups[group["group_name"]][self._phase] == 0
+            for name, parameter in zip(_names(group), group["params"])
+        ]
+
+    def _check_still(self) -> None:
+        for name, parameter, start in self._still:
+            now = sample(parameter)
+            # FSDP1 may have gathered the tensor meanwhile.
+            if now.shape == start.shape and not torch.equal(now, start):
+                raise PlanNotAppliedError(
+                    f"{name} moved although its rate is 0: something else than the optimizer changed it."
+                )
+
+    def _was_skipped(self, optimizer: Any, before: dict[int, Before]) -> bool:
+        """Whether a loss scaler skipped the step inside a fused optimizer; accelerate does not notice."""
+        held = [p for group in optimizer.param_groups for p in group["params"]]
+        if any(id(p) in before and not torch.equal(before[id(p)].values, sample(p)) for p in held):
+            return False
+        steps = _step_count(optimizer)
+        has_not_counted = steps is not None and steps <= (self._steps or 0.0)
+        return has_not_counted or any(p.grad is not None and not p.grad.isfinite().all() for p in held)
 
     def _checked_rates(self, optimizer: Any, scheduler: Any, phase: int) -> dict[str, float]:
         """All groups' rates must stand in the ratio of their multipliers, and be what the schedule set."""
@@ -204,44 +264,45 @@ class PlanCheck:
                     )
         return rates
 
-    def _verified_group(
-        self, group: dict[str, Any], before: dict[int, Before], optimizer: Any
-    ) -> dict[str, Any]:
-        name = group["group_name"]
-        rate, top_rate = self.rates[name], self.base_rate * max(self._groups[name])
-        names = group.get("param_names") or [""] * len(group["params"])
-        moved = []
-        for label, parameter in zip(names, group["params"]):
+    def _moved_of(self, group: dict[str, Any], before: dict[int, Before], optimizer: Any) -> list[Moved]:
+        top_rate = self.base_rate * max(self._groups[group["group_name"]])
+        found = []
+        for label, parameter in zip(_names(group), group["params"]):
             old = before.get(id(parameter))
             if old is not None and old.values.numel():  # Shards of other processes are empty here.
-                check_precision(label, parameter, old, top_rate, optimizer)
-                moved.append(check_movement(label, parameter, old, group, optimizer, top_rate))
-                if moved[-1] > 0:
+                found.append(check_movement(label, parameter, old, group, optimizer, top_rate))
+                if found[-1].has_moved:
                     self._moved.add(id(parameter))
+        return found
+
+    def _entry(self, group: dict[str, Any], moved: list[Moved]) -> dict[str, Any]:
         return {
-            "rate": rate,
+            "rate": self.rates[group["group_name"]],
             "tensors": len(moved),
             "moved": sum(id(parameter) in self._moved for parameter in group["params"]),
-            "rms_movement": sum(moved) / len(moved) if moved else 0.0,
+            "rms_movement": sum(entry.rms for entry in moved) / len(moved) if moved else 0.0,
         }
 
 
-def check_coverage(model: Any, optimizer: Any) -> None:
-    """Every trainable parameter must be in the optimizer.
+def _warn_of_lost_steps(moved: dict[str, list[Moved]]) -> None:
+    for name, found in moved.items():
+        lost = [entry.lost for entry in found if entry.lost >= NOTABLE]
+        if lost:
+            log.warning(
+                "group %s: in %d of %d tensors half of the steps or more (up to %.0f%%) are rounded away, "
+                "because the weights are in half precision. Keep trained weights in float32.",
+                *(name, len(lost), len(found), 100 * max(lost)),
+            )
 
-    Raises:
-        PlanNotAppliedError: one is not.
-    """
-    if model is None:
-        return
-    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-    named = model.named_parameters()
-    missing = [name for name, value in named if value.requires_grad and id(value) not in held]
-    if missing:
-        raise PlanNotAppliedError(
-            f"{len(missing)} trainable tensors are not in the optimizer, such as {missing[0]}: they were "
-            "added or unfrozen after the optimizer was built. Add adapters before `trainer.train()`."
-        )
+
+def _names(group: dict[str, Any]) -> list[str]:
+    return group.get("param_names") or ["a tensor"] * len(group["params"])
+
+
+def _step_count(optimizer: Any) -> float | None:
+    """The steps that the optimizer's own state has counted, if it counts any."""
+    states = (state for state in optimizer.state.values() if isinstance(state, dict))
+    return max((float(state["step"]) for state in states if "step" in state), default=None)
 
 
 def unwrapped(optimizer: Any) -> Any:
@@ -250,31 +311,6 @@ def unwrapped(optimizer: Any) -> Any:
         optimizer = optimizer.optimizer
     inner = getattr(optimizer, "optimizer", None)
     return inner if isinstance(inner, torch.optim.Optimizer) else optimizer
-
-
-def _gradient_norm(parameters: list[torch.Tensor]) -> float:
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    if not gradients:
-        return 0.0
-    norm = torch.nn.utils.get_total_norm(gradients)
-    full = getattr(norm, "full_tensor", None)
-    return float(full() if full else norm)
-
-
-def _update_norm(parameters: list[torch.Tensor], samples: dict[int, torch.Tensor]) -> float:
-    """Norm of a group's step, extrapolated from the sampled elements."""
-    squares = []
-    for parameter in parameters:
-        old = samples[id(parameter)]
-        if old.numel():
-            local = getattr(parameter, "to_local", None)
-            share = (local() if local else parameter).numel() / old.numel()
-            squares.append((sample(parameter).float() - old.float()).square().sum() * share)
-    device = parameters[0].device
-    total = torch.stack(squares).sum() if squares else torch.zeros((), device=device)
-    if any(hasattr(parameter, "to_local") for parameter in parameters):
-        torch.distributed.all_reduce(total)
-    return float(total.sqrt())
 
 
 def _is_close(rate: float, planned: float) -> bool:

@@ -13,8 +13,9 @@ from securetune.errors import PlanError, PlanNotAppliedError
 from securetune.plan import TuningPlan
 from securetune.training import checks
 from securetune.training.attach import freeze_unmoved
+from securetune.training.coverage import check_coverage
 from securetune.training.param_groups import build_param_groups
-from securetune.training.plan_check import PlanCheck, check_coverage, unwrapped
+from securetune.training.plan_check import PlanCheck, unwrapped
 
 
 class PlanOptimizer:
@@ -108,7 +109,7 @@ def verify_steps(
     Steps that a gradient scaler skips never reach the optimizer.
 
     Args:
-        optimizer: the torch optimizer, before its first step.
+        optimizer: the torch optimizer, before its first step; also as accelerate's `prepare` returns it.
         plan: the plan of its groups.
         lr: the base learning rate.
         scheduler: needed by a plan of several phases, after `add_phases_`.
@@ -155,18 +156,22 @@ def verify_steps(
             check.after_step(stepping, steps["made"])
             steps["made"] += 1
 
-    optimizer.register_step_pre_hook(before)
-    optimizer.register_step_post_hook(after)
-    optimizer.register_load_state_dict_pre_hook(checks.refuse_other_groups)
-    optimizer.securetune_check = check
+    inside = unwrapped(optimizer)
+    inside.register_step_pre_hook(before)
+    inside.register_step_post_hook(after)
+    inside.register_load_state_dict_pre_hook(checks.refuse_other_groups)
+    inside.securetune_check = check
     return optimizer
 
 
 def finish(optimizer: Any) -> list[dict[str, Any]]:
-    """Return what was verified over a run of `verify_steps`.
+    """Check the end of a run of `verify_steps` or `PlanOptimizer`, and return what was verified.
+
+    Call it after the last step: nothing else notices there that another optimizer made the steps.
 
     Raises:
-        PlanNotAppliedError: no step was made, or the optimizer was replaced and this one never stepped.
+        PlanNotAppliedError: no step was made, or the optimizer was replaced and this one never stepped;
+            weights with the multiplier 0 moved; or every step of the last phase was skipped.
     """
     check: PlanCheck = unwrapped(optimizer).securetune_check
     if not check.has_verified:
@@ -174,4 +179,5 @@ def finish(optimizer: Any) -> list[dict[str, Any]]:
             "The optimizer that holds the plan made no step at a positive learning rate: something replaced "
             "it, or the loop never called its `step()`."
         )
+    check.end()
     return check.verified

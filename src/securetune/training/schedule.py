@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
@@ -9,13 +10,18 @@ import torch
 from securetune.errors import PlanError
 from securetune.plan import TuningPlan
 
+log = logging.getLogger("securetune")
+
+
+def phase_steps(plan: TuningPlan, total: int) -> list[int]:
+    """The optimizer step, of `total`, at which each phase ends."""
+    return [round(phase.until * total) for phase in plan.phases]
+
 
 def phase_at(plan: TuningPlan, step: int, total: int) -> int:
     """Index of the phase that the 0-based optimizer step `step` of `total` belongs to."""
-    for index, phase in enumerate(plan.phases):
-        if step < round(phase.until * total):
-            return index
-    return len(plan.phases) - 1
+    ends = phase_steps(plan, total)
+    return next((index for index, end in enumerate(ends) if step < end), len(ends) - 1)
 
 
 def add_phases_(scheduler: Any, plan: TuningPlan, total: int) -> None:
@@ -49,6 +55,14 @@ def add_phases_(scheduler: Any, plan: TuningPlan, total: int) -> None:
             "The scheduler's optimizer does not hold the plan's groups. Build it from "
             "`build_param_groups(model, plan, lr=...)`."
         )
+    ends = phase_steps(plan, total)
+    for phase, start, end in zip(plan.phases, [0, *ends], ends):
+        if start == end:
+            log.warning(
+                "phase `%s` of the plan has no step: it ends with step %d of %d", phase.name, end, total
+            )
+    for group in groups:
+        group["phase_steps"] = ends  # In checkpoints, for `refuse_other_groups`.
     scheduler.lr_lambdas = [
         planned(inner, group["multipliers"]) for inner, group in zip(scheduler.lr_lambdas, groups)
     ]
