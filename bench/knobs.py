@@ -1,6 +1,7 @@
 """Which ratio and share should `ml-lr` have? The embedded model and the set of bench/main_table.py, seed 0.
 
-Usage: python bench/knobs.py [--work runs/bench] [--results bench/results/knobs] [--table]
+Usage: python bench/knobs.py [--work runs/bench] [--results bench/results/knobs] [--cells RATIO,SHARE ...]
+       [--table]
 
 `strategy.ratio` is the rate of the sensitive modules, `analysis.share` the share of the matrix parameters in
 the robust set. Every cell stands beside its held-out loss and beside the uniform-rate curve at that loss,
@@ -25,6 +26,12 @@ from securetune.terminal import quiet_libraries, set_up
 KNOBS = ((0.1, 0.5), (0.3, 0.5), (0.01, 0.25), (0.01, 0.75), (0.1, 0.25), (0.1, 0.75))
 """(ratio, share) beside the defaults, which are in the main table."""
 DEFAULTS = (0.01, 0.5)
+
+
+def knobs(text: str) -> tuple[float, float]:
+    """`RATIO,SHARE` as numbers."""
+    ratio, share = map(float, text.split(","))
+    return ratio, share
 
 
 def settings(ratio: float, share: float) -> Config:
@@ -75,6 +82,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/bench"))
     here = Path(__file__).parent / "results"
     parser.add_argument("--results", type=Path, default=here / "knobs")
+    parser.add_argument("--cells", nargs="*", type=knobs, default=KNOBS, help="RATIO,SHARE to run now")
     parser.add_argument("--table", action="store_true", help="run nothing")
     options = parser.parse_args()
     set_up(verbose=False, quiet=False)
@@ -82,7 +90,7 @@ def main() -> None:
     if not options.table:
         for name in (*CURVE, "ml-lr"):
             run_cell(name, 0, options.work, here / "main")
-        for ratio, share in KNOBS:
+        for ratio, share in options.cells:
             run_knobs(ratio, share, options.work, options.results)
     rows = table(options.results, here / "main")
     print(

@@ -1,6 +1,7 @@
 """The README's table: every strategy on the embedded model and an Alpaca-like set, cell by cell.
 
 Usage: python bench/main_table.py [--work runs/bench] [--results bench/results/main] [--only NAME ...]
+       [--seeds N ...]
 
 Resumable: a finished cell is a JSON file with verdicts by prompt id and no texts, and is not run again.
 200 harmful prompts that the probe never saw: 100 AdvBench, 60 HarmBench standard, 40 MaliciousInstruct.
@@ -229,12 +230,13 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/bench"))
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results" / "main")
     parser.add_argument("--only", nargs="*", help="models to run now; the table shows all that are finished")
+    parser.add_argument("--seeds", nargs="*", type=int, default=SEEDS, help="seeds to run now")
     parser.add_argument("--table", action="store_true", help="run nothing")
     options = parser.parse_args()
     set_up(verbose=False, quiet=False)
     quiet_libraries()
     for name, seed in cells():
-        if not options.table and (not options.only or name in options.only):
+        if not options.table and seed in options.seeds and (not options.only or name in options.only):
             run_cell(name, seed, options.work, options.results)
     rows = table(options.results)
     print_table(rows)
