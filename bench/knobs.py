@@ -50,6 +50,7 @@ def run_knobs(ratio: float, share: float, work: Path, results: Path) -> None:
     run = Run(work / f"knobs-{ratio}-{share}")
     same = work / ("seed0" if share == DEFAULTS[1] else f"knobs-{DEFAULTS[0]}-{share}") / "analysis"
     if same.is_dir() and not (run.path / "analysis").exists():
+        run.path.mkdir(parents=True, exist_ok=True)
         (run.path / "analysis").symlink_to(same.resolve())
     pipeline = BenchPipeline(settings(ratio, share), run)
     found = pipeline.evaluate("ml-lr")

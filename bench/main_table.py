@@ -136,6 +136,7 @@ def link_shared_stages(work: Path, seed: int) -> None:
     for stage in ("analysis", "replay"):
         source, target = work / "seed0" / stage, work / f"seed{seed}" / stage
         if seed and source.is_dir() and not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
             target.symlink_to(source.resolve())
 
 
