@@ -24,8 +24,10 @@ from securetune.runs.directory import Run
 from securetune.terminal import quiet_libraries, set_up
 
 KNOBS = ((0.1, 0.5), (0.3, 0.5), (0.01, 0.25), (0.01, 0.75), (0.1, 0.25), (0.1, 0.75))
-"""(ratio, share) beside the defaults, which are in the main table."""
-DEFAULTS = (0.01, 0.5)
+"""(ratio, share) beside those of the main table."""
+MAIN = {(0.0, 0.5): "freeze", (0.01, 0.5): "ml-lr"}
+"""Cells of the main table: `freeze` is the ratio 0."""
+SHARE = 0.5
 
 
 def knobs(text: str) -> tuple[float, float]:
@@ -48,7 +50,7 @@ def run_knobs(ratio: float, share: float, work: Path, results: Path) -> None:
     if path.is_file():
         return
     run = Run(work / f"knobs-{ratio}-{share}")
-    same = work / ("seed0" if share == DEFAULTS[1] else f"knobs-{DEFAULTS[0]}-{share}") / "analysis"
+    same = work / ("seed0" if share == SHARE else f"knobs-0.01-{share}") / "analysis"
     if same.is_dir() and not (run.path / "analysis").exists():
         run.path.mkdir(parents=True, exist_ok=True)
         (run.path / "analysis").symlink_to(same.resolve())
@@ -63,10 +65,10 @@ def table(results: Path, curve: Path) -> list[dict]:
     """One row per finished cell."""
     rows = []
     reference = {name: {0: read_json(curve / f"{name}.seed0.json")} for name in CURVE}
-    for ratio, share in (DEFAULTS, *KNOBS):
+    for ratio, share in (*MAIN, *KNOBS):
         path = results / f"ratio{ratio}-share{share}.json"
-        if (ratio, share) == DEFAULTS:
-            path = curve / "ml-lr.seed0.json"
+        if name := MAIN.get((ratio, share)):
+            path = curve / f"{name}.seed0.json"
         if not path.is_file():
             continue
         cell = read_json(path)
@@ -89,7 +91,7 @@ def main() -> None:
     set_up(verbose=False, quiet=False)
     quiet_libraries()
     if not options.table:
-        for name in (*CURVE, "ml-lr"):
+        for name in (*CURVE, *MAIN.values()):
             run_cell(name, 0, options.work, here / "main")
         for ratio, share in options.cells:
             run_knobs(ratio, share, options.work, options.results)
