@@ -16,7 +16,7 @@ import argparse
 import json
 from pathlib import Path
 
-from main_table import CURVE, JUDGE, BenchPipeline, config, made_with, matched, percent, run_cell
+from main_table import CURVE, JUDGE, SHARE, BenchPipeline, config, made_with, matched, percent, run_cell
 from securetune.config import Config, validate
 from securetune.evaluation.statistics import Rate
 from securetune.files import read_json, write_json
@@ -27,7 +27,6 @@ KNOBS = ((0.1, 0.5), (0.3, 0.5), (0.01, 0.25), (0.01, 0.75), (0.1, 0.25), (0.1, 
 """(ratio, share) beside those of the main table."""
 MAIN = {(0.0, 0.5): "freeze", (0.01, 0.5): "ml-lr"}
 """Cells of the main table: `freeze` is the ratio 0."""
-SHARE = 0.5
 
 
 def knobs(text: str) -> tuple[float, float]:
