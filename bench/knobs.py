@@ -1,6 +1,7 @@
 """Which ratio and share should `ml-lr` have? The embedded model and the set of bench/main_table.py, seed 0.
 
-Usage: python bench/knobs.py [--work runs/bench] [--results bench/results/knobs] [--table]
+Usage: python bench/knobs.py [--work runs/bench] [--results bench/results/knobs] [--cells RATIO,SHARE ...]
+       [--table]
 
 `strategy.ratio` is the rate of the sensitive modules, `analysis.share` the share of the matrix parameters in
 the robust set. Every cell stands beside its held-out loss and beside the uniform-rate curve at that loss,
@@ -15,7 +16,7 @@ import argparse
 import json
 from pathlib import Path
 
-from main_table import CURVE, JUDGE, BenchPipeline, config, made_with, matched, percent, run_cell
+from main_table import CURVE, JUDGE, SHARE, BenchPipeline, config, made_with, matched, percent, run_cell
 from securetune.config import Config, validate
 from securetune.evaluation.statistics import Rate
 from securetune.files import read_json, write_json
@@ -23,8 +24,15 @@ from securetune.runs.directory import Run
 from securetune.terminal import quiet_libraries, set_up
 
 KNOBS = ((0.1, 0.5), (0.3, 0.5), (0.01, 0.25), (0.01, 0.75), (0.1, 0.25), (0.1, 0.75))
-"""(ratio, share) beside the defaults, which are in the main table."""
-DEFAULTS = (0.01, 0.5)
+"""(ratio, share) beside those of the main table."""
+MAIN = {(0.0, 0.5): "freeze", (0.01, 0.5): "ml-lr"}
+"""Cells of the main table: `freeze` is the ratio 0."""
+
+
+def knobs(text: str) -> tuple[float, float]:
+    """`RATIO,SHARE` as numbers."""
+    ratio, share = map(float, text.split(","))
+    return ratio, share
 
 
 def settings(ratio: float, share: float) -> Config:
@@ -41,8 +49,9 @@ def run_knobs(ratio: float, share: float, work: Path, results: Path) -> None:
     if path.is_file():
         return
     run = Run(work / f"knobs-{ratio}-{share}")
-    same = work / ("seed0" if share == DEFAULTS[1] else f"knobs-{DEFAULTS[0]}-{share}") / "analysis"
+    same = work / ("seed0" if share == SHARE else f"knobs-0.01-{share}") / "analysis"
     if same.is_dir() and not (run.path / "analysis").exists():
+        run.path.mkdir(parents=True, exist_ok=True)
         (run.path / "analysis").symlink_to(same.resolve())
     pipeline = BenchPipeline(settings(ratio, share), run)
     found = pipeline.evaluate("ml-lr")
@@ -55,10 +64,10 @@ def table(results: Path, curve: Path) -> list[dict]:
     """One row per finished cell."""
     rows = []
     reference = {name: {0: read_json(curve / f"{name}.seed0.json")} for name in CURVE}
-    for ratio, share in (DEFAULTS, *KNOBS):
+    for ratio, share in (*MAIN, *KNOBS):
         path = results / f"ratio{ratio}-share{share}.json"
-        if (ratio, share) == DEFAULTS:
-            path = curve / "ml-lr.seed0.json"
+        if name := MAIN.get((ratio, share)):
+            path = curve / f"{name}.seed0.json"
         if not path.is_file():
             continue
         cell = read_json(path)
@@ -75,14 +84,15 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/bench"))
     here = Path(__file__).parent / "results"
     parser.add_argument("--results", type=Path, default=here / "knobs")
+    parser.add_argument("--cells", nargs="*", type=knobs, default=KNOBS, help="RATIO,SHARE to run now")
     parser.add_argument("--table", action="store_true", help="run nothing")
     options = parser.parse_args()
     set_up(verbose=False, quiet=False)
     quiet_libraries()
     if not options.table:
-        for name in (*CURVE, "ml-lr"):
+        for name in (*CURVE, *MAIN.values()):
             run_cell(name, 0, options.work, here / "main")
-        for ratio, share in KNOBS:
+        for ratio, share in options.cells:
             run_knobs(ratio, share, options.work, options.results)
     rows = table(options.results, here / "main")
     print(

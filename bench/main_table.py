@@ -1,6 +1,7 @@
 """The README's table: every strategy on the embedded model and an Alpaca-like set, cell by cell.
 
 Usage: python bench/main_table.py [--work runs/bench] [--results bench/results/main] [--only NAME ...]
+       [--seeds N ...]
 
 Resumable: a finished cell is a JSON file with verdicts by prompt id and no texts, and is not run again.
 200 harmful prompts that the probe never saw: 100 AdvBench, 60 HarmBench standard, 40 MaliciousInstruct.
@@ -39,6 +40,9 @@ CURVE = {"start": 0.0, "uniform-0.3": 0.3, "uniform-0.6": 0.6, "vanilla": 1.0}
 """Rates of the uniform-rate curve. 0.6 is there because ASR rises steeply above 0.3: a straight line from 0.3
 to 1 would lie above the curve, and whatever is compared with it would look better than it is."""
 SEEDS = (0, 1, 2)
+KNOBS = {"ratio": 0.01, "warmup_share": 0.5, "replay_share": 0.05}
+SHARE = 0.5
+"""Stated here, so that new defaults do not mix with cells made under the old ones."""
 JUDGES = ("refusal-list-qi", "refusal-list-safedecoding", "refusal-list-wei")
 JUDGE = JUDGES[0]
 
@@ -65,7 +69,8 @@ def config(seed: int, names: tuple[str, ...] = (), **train: object) -> Config:
         "model": {"id": "demo"},
         "data": {"source": str(alpaca()), "license": "CC-BY-NC-4.0", "max_length": 320},
         "train": settings,
-        "strategy": {"names": names or (*THREE, "uniform-0.6", *ONE)},
+        "strategy": {"names": names or (*THREE, "uniform-0.6", *ONE), **KNOBS},
+        "analysis": {"share": SHARE},
         "evaluate": {"batch_size": 50, "judges": list(JUDGES)},
     }
     return validate(Config, content)
@@ -127,7 +132,9 @@ def run_cell(name: str, seed: int, work: Path, results: Path) -> None:
 def made_with(pipeline: Pipeline) -> dict:
     """What must be the same for all cells of a table."""
     train = pipeline.config.train.model_dump(mode="json", exclude={"seed", "watch_steps"})
-    return {"start": pipeline.base, "held_out": pipeline.tuning.held_out.fingerprint, "train": train}
+    made = {"start": pipeline.base, "held_out": pipeline.tuning.held_out.fingerprint, "train": train}
+    strategy, share = pipeline.config.strategy, pipeline.config.analysis.share
+    return made | {"knobs": {key: getattr(strategy, key) for key in KNOBS} | {"share": share}}
 
 
 def link_shared_stages(work: Path, seed: int) -> None:
@@ -135,6 +142,7 @@ def link_shared_stages(work: Path, seed: int) -> None:
     for stage in ("analysis", "replay"):
         source, target = work / "seed0" / stage, work / f"seed{seed}" / stage
         if seed and source.is_dir() and not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
             target.symlink_to(source.resolve())
 
 
@@ -152,8 +160,8 @@ def table(results: Path) -> list[dict]:
 def check_same(found: list[dict]) -> None:
     """Refuse cells of different models, settings or prompts."""
     for cell in found:
-        for key in ("start", "held_out", "train"):
-            if cell[key] != found[0][key]:
+        for key in ("start", "held_out", "train", "knobs"):
+            if cell.get(key) != found[0].get(key):
                 raise SystemExit(f"{cell['model']} seed {cell['seed']}: {key} is not that of the other cells")
         for suite, outcomes in cell["outcomes"].items():
             if outcomes.keys() != found[0]["outcomes"][suite].keys():
@@ -229,12 +237,13 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/bench"))
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results" / "main")
     parser.add_argument("--only", nargs="*", help="models to run now; the table shows all that are finished")
+    parser.add_argument("--seeds", nargs="*", type=int, default=SEEDS, help="seeds to run now")
     parser.add_argument("--table", action="store_true", help="run nothing")
     options = parser.parse_args()
     set_up(verbose=False, quiet=False)
     quiet_libraries()
     for name, seed in cells():
-        if not options.table and (not options.only or name in options.only):
+        if not options.table and seed in options.seeds and (not options.only or name in options.only):
             run_cell(name, seed, options.work, options.results)
     rows = table(options.results)
     print_table(rows)
