@@ -31,7 +31,7 @@ def set_up(*, verbose: bool, quiet: bool) -> None:
     log.addHandler(handler)
     log.propagate = False
     if not verbose:
-        for noisy in ("transformers", "peft", "trl", "datasets", "accelerate", "torch"):
+        for noisy in ("transformers", "peft", "trl", "datasets", "accelerate", "torch", "bitsandbytes"):
             logging.getLogger(noisy).setLevel(logging.ERROR)
             warnings.filterwarnings("ignore", module=f"{noisy}(\\..*)?")
 
