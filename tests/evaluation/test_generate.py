@@ -216,7 +216,7 @@ def test_answers_may_hold_any_text(
     monkeypatch.setattr(module, "_answer", answer)
     path = tmp_path / "responses.jsonl"
     whole = generate(tiny_model, tokenizer, PROMPTS, DECODING, path)
-    monkeypatch.setattr(module, "_answer", None)
+    monkeypatch.setattr(module, "_answer", lambda *args, **rest: pytest.fail("answered again"))
     assert generate(tiny_model, tokenizer, PROMPTS, DECODING, path) == whole
 
 

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel, prepare_model_for_kbit_training
+from test_safety_callback import PROMPTS, probe_of
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from securetune.__main__ import main
 from securetune.errors import PlanError
 from securetune.training.attach import attach
+from securetune.training.safety_callback import SafetyCallback
 from tiny import tiny_llama
 from tiny_chat import fast_options, write_tuning_file
 from tiny_trainers import SLOW_MLP, STILL_MLP, Make, assert_same, mlp, swat, trained, unmoved, weights
@@ -111,3 +113,15 @@ def test_run_with_a_4_bit_base_ends_in_a_report_and_a_stock_adapter(
     )
     adapted = PeftModel.from_pretrained(model, str(out / "tune" / "ml-lr" / "adapter"))
     assert any(value.abs().max() > 0 for name, value in adapted.named_parameters() if "lora_B" in name)
+
+
+def test_watching_a_quantised_base_changes_nothing(make: Make, base: Any) -> None:
+    # On some CPUs a forward pass without gradients packs 4-bit weights, and packed ones pass no gradient on.
+    def trained_with(*, watching: bool) -> Any:
+        trainer = make("sft", lora=True, model=base(), learning_rate=1e-2)
+        if watching:
+            probe = probe_of(trainer.model)
+            trainer.add_callback(SafetyCallback(trainer, probe, prompts=PROMPTS, every=1, asr_prompts=0))
+        return trained(trainer)
+
+    assert_same(trained_with(watching=True), trained_with(watching=False))

@@ -25,6 +25,7 @@ from securetune.analysis.proxies import Proxy
 from securetune.analysis.weights import check_measurable, is_offloaded, patched
 from securetune.models.hidden_states import Encoded
 from securetune.models.module_map import ModuleMap
+from securetune.models.quantised import keep_unpacked_
 
 _BLOCK = 2**22
 """Elements of one block of a weight gradient that is made and thrown away."""
@@ -79,6 +80,7 @@ def gradient_norms(
     linear = {a: m for a in addresses if isinstance(m := modules.module(a), (nn.Linear, Conv1D))}
     fused = {address: fused_parts(config, address, module) for address, module in linear.items()}
     recorder = _Recorder(encoded, lora_rank, seed, fused)
+    keep_unpacked_(model)
     with _weights_at_rest(model), ExitStack() as hooks:
         for address, module in linear.items():
             hooks.enter_context(recorder.attached(address, module))

@@ -13,6 +13,7 @@ from transformers.pytorch_utils import Conv1D
 from securetune.addressing import Address
 from securetune.errors import UsageError
 from securetune.models.module_map import ModuleMap
+from securetune.models.quantised import keep_unpacked_
 
 
 @contextmanager
@@ -115,8 +116,7 @@ def patched(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
 def _dequantised(weight: torch.Tensor, module: nn.Module) -> torch.Tensor:
     if weight.dtype.is_floating_point:
         return weight
-    # On a CPU, bitsandbytes packs 4-bit weights for speed when they are first used; this unpacks them.
-    module.state_dict()
+    keep_unpacked_(module)
     from peft.utils.integrations import dequantize_bnb_weight
 
     return torch.as_tensor(dequantize_bnb_weight(weight, getattr(module, "state", None)))

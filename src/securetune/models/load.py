@@ -12,6 +12,7 @@ from securetune.files import digest
 from securetune.memory import empty_cache
 from securetune.models.demo import DEMO_MODELS, build_once, demo_directory, gguf_directory
 from securetune.models.fingerprint import checkpoint_files, file_states
+from securetune.models.quantised import keep_unpacked_
 
 log = logging.getLogger("securetune")
 
@@ -89,6 +90,7 @@ def load_model(
         model: Any = AutoModelForCausalLM.from_pretrained(source, **options)
     except (OSError, ValueError) as error:
         raise _load_error("model", model_id, error) from error
+    keep_unpacked_(model)
     if device_map is not None:
         model.securetune_offload = folder  # It is removed with the model.
     # Quantised weights are identified by their checkpoint; transformers 5 no longer notes its commit.

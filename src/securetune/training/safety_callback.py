@@ -19,6 +19,7 @@ from securetune.errors import ConfigError
 from securetune.evaluation.generate import Decoding, generate, render_prompt, tokenize_rendered
 from securetune.evaluation.judges import DEFAULT_LIST, JUDGES
 from securetune.files import read_json, write_json
+from securetune.models.quantised import keep_unpacked_
 from securetune.prompt_files import package_prompts
 from securetune.prompts import Prompt
 
@@ -210,6 +211,7 @@ class SafetyCallback(TrainerCallback):
         if "logits_to_keep" in inspect.signature(base.forward).parameters:
             inputs["logits_to_keep"] = 1
         was_training = model.training
+        keep_unpacked_(model)
         model.eval()
         try:
             output = model(**inputs, output_hidden_states=True, use_cache=False)
