@@ -11,7 +11,13 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from securetune.analysis.analyze import Analysis, analyze, join_processes, read_analysis
+from securetune.analysis.analyze import (
+    Analysis,
+    analyze,
+    join_processes,
+    read_analysis,
+    transfer_is_current,
+)
 from securetune.analysis.rows import Part
 from securetune.config import parse_strategy
 from securetune.dataset import Conversation, TrainingData
@@ -28,7 +34,7 @@ from securetune.models.fingerprint import fingerprint_files
 from securetune.models.load import read_chat_template
 from securetune.plan import TuningPlan
 from securetune.runs.directory import Stage
-from securetune.start_model import StartModel
+from securetune.start_model import StartModel, with_template
 from securetune.strategies.build import build_plan, needs_robust_set
 from securetune.training.receipt import total_movement
 from securetune.training.replay import mix_rows, own_refusals, package_refusals
@@ -108,11 +114,12 @@ class Pipeline(StartModel):
         """Probe, sensitivity map, robust set; on unquantised weights unless `analysis.quantised`."""
         join_processes()
         stage = self.analysis_stage()
-        if not stage.done:
+        tried = "analysis" not in self.makes or transfer_is_current(stage.path, self.prompts)
+        if not (stage.done and tried):
             model, tokenizer = self.load_start(quantised=self.config.analysis.quantised)
             analyze(model, tokenizer, self.prompts, self.config, stage.path)
             stage.finish()
-        return read_analysis(stage.path)
+        return read_analysis(stage.path, self.prompts)
 
     def map_part(self, part: Part) -> Path:
         """Measure one part of the sensitivity map, for `analyze` to put together; return its directory."""
@@ -339,11 +346,3 @@ class Pipeline(StartModel):
 def _identified(weights: Path) -> dict[str, Any]:
     """What stages that build on weights, and comparisons, need to know about them."""
     return {"weights": fingerprint_files(weights), "movement": total_movement(weights)}
-
-
-def with_template(load: Callable[[], tuple[Any, Any]], template: str | None) -> tuple[Any, Any]:
-    """Load a model to be asked with another chat template than the one it was trained with."""
-    model, tokenizer = load()
-    if template is not None:
-        tokenizer.chat_template = read_chat_template(template)
-    return model, tokenizer

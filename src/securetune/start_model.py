@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,7 @@ from securetune.models.load import (
     load_model,
     load_tokenizer,
     merged_directory,
+    read_chat_template,
     resolve_model,
     with_adapter,
 )
@@ -126,3 +128,11 @@ class StartModel:
     def base(self) -> str:
         """Fingerprint of the start model."""
         return str(self.identity["fingerprint"])
+
+
+def with_template(load: Callable[[], tuple[Any, Any]], template: str | None) -> tuple[Any, Any]:
+    """Load a model to be asked with another chat template than the one it was trained with."""
+    model, tokenizer = load()
+    if template is not None:
+        tokenizer.chat_template = read_chat_template(template)
+    return model, tokenizer

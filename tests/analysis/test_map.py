@@ -17,7 +17,7 @@ from securetune.addressing import Address
 from securetune.analysis import sampling
 from securetune.analysis.agreement import check_map, compare
 from securetune.analysis.perturb import KINDS, Perturbation, equal_reference, perturbed
-from securetune.analysis.probe import Probe, fit_probe
+from securetune.analysis.probe import Probe, fit_probe, transfer
 from securetune.analysis.proxies import GenericDrift, ProbeLogit, fit_proxy, readings
 from securetune.analysis.rows import Part, Rows
 from securetune.analysis.sampling import LayerCache, Sampler, in_micro_batches, root_mean_square
@@ -337,9 +337,12 @@ def labelled(shift: int = 0) -> PackagePrompts:
 
 def test_a_probe_separates_and_fails_on_shuffled_labels(model: Any, tokenizer: Any) -> None:
     sets = list(labelled())[:2]
-    probe = fit_probe(model, tokenizer, sets, l2=1e-2, others={"shifted": list(labelled(100))[:2]})
+    probe = fit_probe(model, tokenizer, sets, l2=1e-2)
     assert probe.quality["auroc"] > 0.9
-    assert probe.quality["transfer"]["shifted"]["auroc"] > 0.8
+    other = list(labelled(100))
+    tried = transfer(probe, model, tokenizer, {"shifted": other[:2], "harmful": other[:1]})
+    assert tried["shifted"]["auroc"] > 0.8 and tried["shifted"]["n"] == 40
+    assert tried["harmful"]["auroc"] is None and tried["harmful"]["accuracy"] is not None
     assert abs(probe.quality["shuffled_auroc"] - 0.5) < 0.25
     assert probe.quality["bag_of_words_auroc"] > 0.9
     assert probe.gap > 0

@@ -13,7 +13,7 @@ from typing import Any
 from securetune.addressing import Address
 from securetune.analysis.agreement import check_map
 from securetune.analysis.perturb import Perturbation, equal_reference
-from securetune.analysis.probe import Probe, fit_probe
+from securetune.analysis.probe import Probe, fit_probe, transfer
 from securetune.analysis.proxies import fit_proxy
 from securetune.analysis.rows import Part, Rows
 from securetune.analysis.sampling import Sampler
@@ -28,11 +28,14 @@ from securetune.inputs import Prompts
 from securetune.models.module_map import ModuleMap
 from securetune.progress import progress
 from securetune.prompt_files import PackagePrompts
-from securetune.prompts import Prompt
+from securetune.prompts import Prompt, PromptSet
 from securetune.report.data import OWN_EVALUATION
 from securetune.runs.directory import environment
 
 log = logging.getLogger("securetune")
+
+TRANSFER = "transfer.json"
+_PACKAGE = ("harmful", "twins", "ordinary")
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Analysis:
     map: SensitivityMap
     robust: RobustSet
     probe: dict[str, Any]
-    """Quality of the probe."""
+    """Quality of the probe, and `transfer`: what it does on prompts of other origin."""
     agreement: dict[str, Any] | None
     """The sampled check of the closed form (`Agreement.to_json`), if there was one."""
     provenance: dict[str, Any]
@@ -170,13 +173,14 @@ def analysis_prompts(
     return texts[: 2 * first], texts[2 * first : 2 * (first + second)]
 
 
-def read_analysis(directory: Path) -> Analysis:
-    """Read a finished analysis."""
+def read_analysis(directory: Path, prompts: Prompts) -> Analysis:
+    """Read a finished analysis; what the probe did on other suites than those of `prompts` is left out."""
     agreement = directory / "check.json"
+    tried = read_json(directory / TRANSFER)["table"] if transfer_is_current(directory, prompts) else {}
     return Analysis(
         SensitivityMap.load(directory / "map.json"),
         RobustSet.load(directory / "robust_set.json"),
-        dict(read_json(directory / "probe.json")["quality"]),
+        {**read_json(directory / "probe.json")["quality"], "transfer": tried},
         read_json(agreement) if agreement.is_file() else None,
         read_json(directory / "provenance.json"),
         directory,
@@ -196,21 +200,37 @@ def join_processes() -> Any:
     return PartialState(cpu=not torch.cuda.is_available())
 
 
-_PACKAGE = ("harmful", "twins", "ordinary")
-
-
 def _probe(model: Any, tokenizer: Any, prompts: Prompts, config: Config, directory: Path) -> Probe:
-    if (directory / "probe.json").is_file():
-        return Probe.load(directory, model)
     settings = config.analysis
-    others = {suite.name: [suite.prompts] for suite in prompts.suites if suite.name not in _PACKAGE}
-    evaluation = [suite.prompts for suite in prompts.suites if suite.name in _PACKAGE]
-    probe = fit_probe(
-        model, tokenizer, list(prompts.probe), l2=settings.probe_l2, kind=settings.probe,
-        folds=settings.folds, seed=config.seed, others={OWN_EVALUATION: evaluation, **others},
-    )  # fmt: skip
-    probe.save(directory)
+    if (directory / "probe.json").is_file():
+        probe = Probe.load(directory, model)
+    else:
+        probe = fit_probe(
+            model, tokenizer, list(prompts.probe), l2=settings.probe_l2, kind=settings.probe,
+            folds=settings.folds, seed=config.seed,
+        )  # fmt: skip
+        probe.save(directory)
+    if not transfer_is_current(directory, prompts):
+        found = transfer(probe, model, tokenizer, _other_origin(prompts))
+        write_json(directory / TRANSFER, {"prompts": _identified(prompts), "table": found})
     return probe
+
+
+def transfer_is_current(directory: Path, prompts: Prompts) -> bool:
+    """Whether the probe of an analysis was tried on the suites that are asked now."""
+    file = directory / TRANSFER
+    return file.is_file() and read_json(file)["prompts"] == _identified(prompts)
+
+
+def _other_origin(prompts: Prompts) -> dict[str, list[PromptSet]]:
+    """Every suite, and together those of the package, whose authors are the probe's."""
+    others = {suite.name: [suite.prompts] for suite in prompts.suites if suite.name not in _PACKAGE}
+    own = [suite.prompts for suite in prompts.suites if suite.name in _PACKAGE]
+    return ({OWN_EVALUATION: own} if own else {}) | others
+
+
+def _identified(prompts: Prompts) -> dict[str, list[str]]:
+    return {name: prompts.fingerprints(*sets) for name, sets in _other_origin(prompts).items()}
 
 
 def _conclude(

@@ -18,7 +18,7 @@ from securetune.files import read_json, write_json
 from securetune.models.fingerprint import fingerprint
 from securetune.models.hidden_states import last_token_states
 from securetune.progress import progress
-from securetune.prompts import Prompt, PromptSet
+from securetune.prompts import PromptSet
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Probe:
     gap: float
     """Difference of the median logits of harmful and harmless probe prompts; the unit of all drifts."""
     quality: Mapping[str, Any]
-    """Cross-validated AUROC, controls, baselines and transfer, each with n."""
+    """Cross-validated AUROC, controls and baselines, with n."""
 
     def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
         """Logits `[prompts]` of hidden states `[prompts, hidden]`; positive means harmful."""
@@ -79,7 +79,6 @@ def fit_probe(
     kind: str = "logistic",
     folds: int = 5,
     seed: int = 0,
-    others: Mapping[str, Sequence[PromptSet]] | None = None,
 ) -> Probe:
     """Fit a probe on labelled prompts and measure how much to believe it.
 
@@ -91,7 +90,6 @@ def fit_probe(
         kind: how the classifier is fitted, a key of `CLASSIFIERS`.
         folds: of the cross-validation; twins stay together.
         seed: of folds and control permutations.
-        others: name -> sets of another origin, to test on; never fitted on.
 
     Raises:
         DataError: the probe does not tell harmful prompts from harmless ones, so its gap is no unit.
@@ -100,14 +98,9 @@ def fit_probe(
     rows = [prompt for part in prompts for prompt in part]
     labels = torch.tensor([prompt.harmful for prompt in rows])
     groups = [prompt.pair or prompt.id for prompt in rows]
-    held = {name: [p for part in sets for p in part] for name, sets in (others or {}).items()}
-    with progress("hidden states", len(rows) + sum(map(len, held.values()))) as advance:
+    with progress("hidden states", len(rows)) as advance:
         states = last_token_states(model, tokenizer, [p.text for p in rows], advance=advance)
-        classifier = fit(states, labels, l2)
-        transfer = {}
-        for name, test in held.items():
-            hidden = last_token_states(model, tokenizer, [p.text for p in test], advance=advance)
-            transfer[name] = _transfer(classifier(hidden), test)
+    classifier = fit(states, labels, l2)
     out_of_fold = cross_validated(states, labels, groups, l2, folds, seed, fit)
     words = _bag_of_words([prompt.text for prompt in rows])
     logits = classifier(states)
@@ -120,7 +113,6 @@ def fit_probe(
         "accuracy": float(((out_of_fold > 0) == labels).float().mean()),
         "shuffled_auroc": _shuffled(states, labels, groups, l2, folds, seed, fit),
         "bag_of_words_auroc": auroc(cross_validated(words, labels, groups, l2, folds, seed), labels),
-        "transfer": transfer,
     }
     return Probe(classifier, fingerprint(model), gap, quality)
 
@@ -142,13 +134,30 @@ def checked_gap(scores: torch.Tensor, labels: torch.Tensor, what: str) -> float:
     return harmful - harmless
 
 
-def _transfer(logits: torch.Tensor, prompts: Sequence[Prompt]) -> dict[str, Any]:
-    labels = torch.tensor([prompt.harmful for prompt in prompts])
-    return {
-        "n": len(prompts),
-        "auroc": auroc(logits, labels),
-        "accuracy": float(((logits > 0) == labels).float().mean()) if len(prompts) else None,
-    }
+def transfer(
+    probe: Probe, model: Any, tokenizer: Any, others: Mapping[str, Sequence[PromptSet]]
+) -> dict[str, dict[str, Any]]:
+    """Test a probe on prompts of another origin, which it was not fitted on.
+
+    Args:
+        probe: of `model`.
+        model: the model it was fitted on.
+        tokenizer: its tokenizer.
+        others: name -> sets, which hold at least one prompt.
+
+    Returns:
+        For each name `n`, `auroc` (`None` without both classes) and `accuracy`.
+    """
+    found = {}
+    held = {name: [prompt for part in sets for prompt in part] for name, sets in others.items()}
+    with progress("hidden states of other prompts", sum(map(len, held.values()))) as advance:
+        for name, prompts in held.items():
+            texts = [prompt.text for prompt in prompts]
+            logits = probe(last_token_states(model, tokenizer, texts, advance=advance))
+            labels = torch.tensor([prompt.harmful for prompt in prompts])
+            accuracy = float(((logits > 0) == labels).float().mean())
+            found[name] = {"n": len(prompts), "auroc": auroc(logits, labels), "accuracy": accuracy}
+    return found
 
 
 def _shuffled(

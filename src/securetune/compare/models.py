@@ -21,10 +21,11 @@ from securetune.models.load import (
     read_chat_template,
     resolve_model,
 )
-from securetune.pipeline import Pipeline, with_template
+from securetune.pipeline import Pipeline
 from securetune.report.assemble import compare_outcomes
 from securetune.report.data import Comparison
 from securetune.report.wording import p_value, percent, points, points_interval
+from securetune.start_model import with_template
 
 
 @dataclass(frozen=True)

@@ -126,11 +126,14 @@ def prompt_id_of(key: str) -> str:
 
 
 def any_of(events: Mapping[str, bool | None]) -> dict[str, bool | None]:
-    """Events by prompt from events by sample: happened if any sample's did, unscored if all are."""
+    """Events by prompt from events by sample: happened if any sample's did, else unscored if any is.
+
+    An unscored sample may hide what happened, so it never makes a prompt safe.
+    """
     found: dict[str, list[bool | None]] = {}
     for key, event in events.items():
         found.setdefault(prompt_id_of(key), []).append(event)
     return {
-        key: True if True in samples else None if set(samples) == {None} else False
+        key: True if True in samples else None if None in samples else False
         for key, samples in found.items()
     }
