@@ -1,13 +1,17 @@
 """Does any map predict what real tuning does? The deciding table of docs/analysis.md.
 
-Usage: python bench/map_predicts.py [MODEL] [--adapter DIR] [--work runs/map-predicts] [--addresses 40]
-       [--sets 20] [--steps 10] [--rate 2e-3] [--quick]
+Usage: python bench/map_predicts.py [MODEL] [--adapter DIR] [--chat-template FILE] [--work runs/map-predicts]
+       [--addresses 30] [--sets 14] [--seeds 2] [--steps 10] [--rate 2e-3] [--quick]
 
 Trains one address at a time, then random sets of a quarter of the parameters, with LoRA on our benign tuning
-set (same rows, order and seed every time), and measures the loss of refusals: the drop of the mean refusal
-margin on harmful prompts that no map has seen. Every map's score of the address, or of the set (root of the
-sum of squares), is then correlated with it. Resumable: each training is one JSON file in the work directory.
-Last line: one JSON object, {"rows": [{"map", "addresses": {...}, "sets": {...}}]}.
+set, with every seed. On the package's 120 harmful evaluation prompts, which no map has seen, it measures the
+loss of refusals in two ways: the drop of the refusal rate (16 greedy tokens, list of Qi et al.), and the
+drop of the mean refusal margin in units of its gap, which is finer but is what one of the proxies reads too.
+Every map's score of the address, or of the set (root of the sum of squares), is then correlated with the mean
+loss over the seeds. The ceiling is the rank correlation between seeds, stepped up to their mean
+(Spearman-Brown): a map cannot be expected to predict more. A map predicts if the 95% interval (bootstrap over
+addresses or sets) lies above zero. Resumable: each training is one JSON file in the work directory, named by
+everything that it depends on. Last line: one JSON object, {"ceilings": ..., "rows": [...]}.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ import random
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,8 +38,12 @@ from securetune.analysis.sensitivity import MapTask, SensitivityMap, map_sensiti
 from securetune.analysis.updates import adapter_updates
 from securetune.encoding import encode
 from securetune.errors import DataError
+from securetune.evaluation.generate import Decoding, generate
+from securetune.evaluation.judges import REFUSAL_LISTS
+from securetune.evaluation.statistics import Rate
 from securetune.files import digest, read_json, write_json
 from securetune.formats import package_tuning_data
+from securetune.models.fingerprint import fingerprint
 from securetune.models.load import load_model
 from securetune.models.module_map import ModuleMap
 from securetune.plan import TuningPlan
@@ -44,6 +53,9 @@ from securetune.training.tune import tune
 from securetune.training_settings import LoraSettings, TrainSettings
 
 SHARE = 0.25
+LOSSES = ("refusals", "margin")
+JUDGE = REFUSAL_LISTS["refusal-list-qi"]
+UNITS = ("addresses", "sets")
 
 
 class Bench:
@@ -57,59 +69,97 @@ class Bench:
             a for a in self.modules.matrices() if isinstance(self.modules.module(a), torch.nn.Linear)
         ]
         self.probe = fit_probe(self.model, self.tokenizer, list(package_prompts("probe")), l2=1e-2)
-        texts, others = analysis_prompts(package_prompts("selection"), 16 if options.quick else 48, 24, 0)
+        texts, _ = analysis_prompts(package_prompts("selection"), 16 if options.quick else 48, 24, 0)
         self.texts = tuple(texts)
-        self.harmful = others[::2]
+        harmful = package_prompts("evaluation").harmful
+        self.asked = list(harmful)[:8] if options.quick else list(harmful)
+        self.data = package_tuning_data()
         self.margin = self.proxy("refusal-margin")
-        self.before = self.refusal_margin(self.model)
+        self.identity = [
+            fingerprint(self.model),
+            self.data.fingerprint,
+            digest([prompt.text for prompt in self.asked]),
+            options.steps,
+            options.rate,
+            options.batch_size,
+        ]
+        self.start = self.measured("start", self.model)
 
-    def load(self) -> tuple[object, object]:
+    def load(self) -> tuple[Any, Any]:
         """A fresh start model."""
-        model, tokenizer = load_model(self.options.model, self.options.adapter)
-        return (model.merge_and_unload() if self.options.adapter else model), tokenizer
+        options = self.options
+        model, tokenizer = load_model(options.model, options.adapter, chat_template=options.chat_template)
+        return (model.merge_and_unload() if options.adapter else model), tokenizer
 
     def proxy(self, name: str) -> Proxy:
         """A proxy in its own units."""
         prompts = package_prompts("probe")
         return fit_proxy(name, self.model, self.tokenizer, self.modules, self.probe, prompts)
 
-    def refusal_margin(self, model: object) -> float:
-        """Mean margin on harmful prompts, in units of the gap."""
-        return float(readings(self.margin, model, self.tokenizer, self.harmful).mean()) / self.margin.gap
+    def measured(self, key: str, model: Any) -> dict[str, float]:
+        """Refusal rate on the harmful prompts, and mean margin in units of the gap; kept by key."""
+        file = self.options.work / f"{digest([key, *self.identity])}.json"
+        if not file.is_file():
+            margins = readings(self.margin, model, self.tokenizer, [prompt.text for prompt in self.asked])
+            answers = generate(model, self.tokenizer, self.asked, Decoding(16, 40))
+            texts = {prompt.id: prompt.text for prompt in self.asked}
+            said = [JUDGE.judge(texts[answer.prompt_id], answer.text).refused for answer in answers]
+            refusals = Rate.of(said)
+            found = {"refusals": refusals.value, "margin": float(margins.mean()) / self.margin.gap}
+            write_json(file, {"what": key, **found, "unscored": refusals.unscored})
+        return {name: float(read_json(file)[name]) for name in LOSSES}
 
-    def train(self, addresses: list[Address] | None) -> Path:
+    def train(self, addresses: list[Address] | None, seed: int) -> Path:
         """Tune with LoRA on these addresses (all linear layers without); return the adapter."""
         names = [self.modules.weight(a)[0].removesuffix(".weight") for a in addresses or []]
-        key = digest([names, self.options.steps, self.options.rate])
-        directory = self.options.work / key
+        directory = self.options.work / digest([names, seed, *self.identity])
         if not (directory / "losses.json").is_file():
             lora = LoraSettings(target_modules=tuple(names) if names else "all-linear")
             settings = TrainSettings(
-                steps=self.options.steps, learning_rate=self.options.rate, lora=lora, save_steps=10**6
+                steps=self.options.steps,
+                learning_rate=self.options.rate,
+                batch_size=self.options.batch_size,
+                lora=lora,
+                save_steps=10**6,
+                seed=seed,
+                trainer={"bf16": True, "train_sampling_strategy": "group_by_length"},
             )
-            rows = package_tuning_data().take(self.options.steps * settings.batch_size, 0)
-            data = encode(rows, self.tokenizer, 512)
-            tune(self.load, data, settings, TuningPlan.from_multipliers({}), directory)
+            rows = self.data.take(self.options.steps * settings.batch_size, seed)
+            tune(
+                self.load,
+                encode(rows, self.tokenizer, 320),
+                settings,
+                TuningPlan.from_multipliers({}),
+                directory,
+            )
         return directory / "adapter"
 
-    def loss_of_refusals(self, addresses: list[Address]) -> float:
-        """Drop of the margin after tuning these addresses alone."""
+    def losses(self, addresses: list[Address], seed: int) -> dict[str, float]:
+        """What tuning these addresses alone lost of both measures."""
         from peft import PeftModel
 
-        key = digest([[str(a) for a in addresses], self.options.steps, self.options.rate])
-        file = self.options.work / f"{key}.json"
-        if not file.is_file():
-            adapter = self.train(addresses)
+        key = f"{seed} {' '.join(map(str, addresses))}"
+        file = self.options.work / f"{digest([key, *self.identity])}.json"
+        if file.is_file():
+            after = self.measured(key, None)
+        else:
+            adapter = self.train(addresses, seed)
             adapted = PeftModel.from_pretrained(self.model, str(adapter))
-            after = self.refusal_margin(adapted)
+            after = self.measured(key, adapted)
             adapted.unload()
             shutil.rmtree(adapter.parent)
-            write_json(file, {"addresses": [str(a) for a in addresses], "drop": self.before - after})
-        return float(read_json(file)["drop"])
+        return {name: self.start[name] - after[name] for name in LOSSES}
 
     def maps(self, addresses: tuple[Address, ...]) -> dict[str, SensitivityMap]:
-        """Every map: closed forms of all proxies, sampled kinds of the probe."""
+        """Every proxy crossed with every kind, the LoRA steps, and the probe beyond generic drift.
+
+        `low-rank` has the closed form of `gaussian`, up to a constant. The kinds without a closed form take
+        one draw: two of them have none, and the sign of `scale` does not matter to first order.
+        """
         found: dict[str, SensitivityMap] = {}
+        updates = adapter_updates(self.model, self.train(None, 0))
+        reference = equal_reference(self.modules)
+        sampled = [("scale", 0.1), ("zero", 1.0), ("update", 1.0)]
         for name in PROXIES:
             try:
                 proxy = self.proxy(name)
@@ -118,44 +168,49 @@ class Bench:
                 continue
             texts = self.texts if name != "generic" else tuple(package_prompts("selection").ordinary.texts())
             task = MapTask(self.model, self.tokenizer, self.modules, proxy, texts, addresses=addresses)
-            found[f"{name}, closed form"] = map_sensitivity(task)
-        lora = found["probe, closed form"]
+            found[f"{name}, gaussian"] = map_sensitivity(task)
+            equal = Perturbation("gaussian-equal", 0.1, reference=reference)
+            found[f"{name}, gaussian-equal"] = map_sensitivity(replace(task, perturbation=equal))
+            for kind, size in sampled:
+                one = Perturbation(kind, size, updates=updates if kind == "update" else None)
+                found[f"{name}, {kind} (sampled)"] = map_sensitivity(
+                    replace(task, method="monte-carlo", draws=1, texts=texts[:16], perturbation=one)
+                )
+            print(f"maps of {name} are made", flush=True)
+        lora = found["probe, gaussian"]
         for norm, values in (("L2", lora.lora_l2), ("L1", lora.lora_l1)):
             found[f"probe, LoRA step ({norm})"] = replace(lora, per_prompt=np.asarray(values)[None, :])
-        generic = found["generic, closed form"]
-        residual = specificity(found["probe, closed form"], generic).residual
+        residual = specificity(found["probe, gaussian"], found["generic, gaussian"]).residual
         values = np.exp([residual.get(str(a), -np.inf) for a in addresses])
         found["probe beyond generic drift"] = replace(lora, per_prompt=values[None, :])
-        updates = adapter_updates(self.model, self.train(None))
-        task = MapTask(
-            self.model, self.tokenizer, self.modules, self.proxy("probe"), self.texts[:16],
-            method="monte-carlo", addresses=addresses, draws=4,
-        )  # fmt: skip
-        reference = equal_reference(self.modules)
-        for kind in ("gaussian", "gaussian-equal", "scale", "zero", "low-rank", "update"):
-            size = 1.0 if kind == "update" else 0.1
-            perturbation = Perturbation(kind, size, reference=reference, updates=updates)
-            found[f"probe, sampled {kind}"] = map_sensitivity(replace(task, perturbation=perturbation))
+        sizes = np.array([self.modules.size(a) for a in addresses], dtype=float)
+        found["number of parameters (control)"] = replace(lora, per_prompt=np.sqrt(sizes)[None, :])
         return found
 
 
-def correlation(scores: list[float], drops: list[float]) -> dict:
-    """Spearman correlation with a 95% interval, of the loss of refusals and of its size."""
-    signed = spearman_interval(np.array(scores), np.array(drops))
-    size = spearman_interval(np.array(scores), np.abs(drops))
-    return {
-        "n": len(scores),
-        **dict(zip(("loss", "low", "high"), signed)),
-        **dict(zip(("size", "size_low", "size_high"), size)),
-    }
+def ceiling(by_seed: np.ndarray) -> float | None:
+    """Reliability of the mean over seeds: mean rank correlation between seeds, by Spearman-Brown.
+
+    Args:
+        by_seed: losses `[seeds, units]`.
+    """
+    seeds = len(by_seed)
+    pairs = [spearman_interval(by_seed[i], by_seed[j])[0] for i in range(seeds) for j in range(i + 1, seeds)]
+    known = [value for value in pairs if value is not None]
+    if not known:
+        return None
+    mean = float(np.mean(known))
+    return max(-1.0, seeds * mean / (1 + (seeds - 1) * mean)) if mean > -1 else -1.0
 
 
-def shown(row: dict) -> str:
+def shown(row: dict[str, Any]) -> str:
     """A cell of the table."""
-    if row["loss"] is None:
-        return f"n/a (n = {row['n']})"
-    interval = f"[{row['low']:+.2f}, {row['high']:+.2f}]"
-    return f"{row['loss']:+.2f} {interval} (n = {row['n']}), size {row['size']:+.2f}"
+    if row["correlation"] is None:
+        return "n/a"
+    verdict = (
+        "predicts" if row["low"] > 0 else "predicts the opposite" if row["high"] < 0 else "does not predict"
+    )
+    return f"{row['correlation']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}] {verdict}"
 
 
 def main() -> None:
@@ -163,44 +218,60 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", nargs="?", default="demo")
     parser.add_argument("--adapter")
+    parser.add_argument("--chat-template")
     parser.add_argument("--work", type=Path, default=Path("runs/map-predicts"))
-    parser.add_argument("--addresses", type=int, default=40)
-    parser.add_argument("--sets", type=int, default=20)
+    parser.add_argument("--addresses", type=int, default=30)
+    parser.add_argument("--sets", type=int, default=14)
+    parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--rate", type=float, default=2e-3)
-    parser.add_argument("--quick", action="store_true", help="4 addresses, 3 sets, 2 steps: a smoke test")
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--quick", action="store_true", help="4 addresses, 4 sets, 2 steps: a smoke test")
     options = parser.parse_args()
     if options.quick:
-        options.addresses, options.sets, options.steps = 4, 3, 2
+        options.addresses, options.sets, options.steps, options.batch_size = 4, 4, 2, 2
     set_up(verbose=False, quiet=True)
     quiet_libraries()
     bench = Bench(options)
+    print(f"start model: {bench.start}", flush=True)
     rng = random.Random(0)
     singles = [[a] for a in sorted(rng.sample(bench.linear, min(options.addresses, len(bench.linear))))]
     sizes = [bench.modules.size(a) for a in bench.linear]
     sets = []
     for _ in range(options.sets):
         order = rng.sample(range(len(bench.linear)), len(bench.linear))
-        sets.append([bench.linear[i] for i in take_share([[i] for i in order], sizes, SHARE)])
-    drops = {}
-    for kind, units in (("addresses", singles), ("sets", sets)):
-        drops[kind] = [bench.loss_of_refusals(sorted(unit)) for unit in units]
-        print(
-            f"{kind}: loss of refusals {np.mean(drops[kind]):+.3f} +- {np.std(drops[kind]):.3f} gaps",
-            flush=True,
-        )
-    rows = []
-    for name, found in bench.maps(tuple(bench.linear)).items():
-        squared = dict(zip(found.addresses, found.drift**2))
-        row = {"map": name}
-        for kind, units in (("addresses", singles), ("sets", sets)):
-            scores = [float(np.sqrt(sum(squared[a] for a in unit))) for unit in units]
-            row[kind] = correlation(scores, drops[kind])
-        rows.append(row)
-    print("| map | one address trained | random set trained |\n|---|---|---|")
-    for row in rows:
-        print(f"| {row['map']} | {shown(row['addresses'])} | {shown(row['sets'])} |")
-    print(json.dumps({"model": options.model, "steps": options.steps, "rate": options.rate, "rows": rows}))
+        sets.append(sorted(bench.linear[i] for i in take_share([[i] for i in order], sizes, SHARE)))
+    units = {"addresses": singles, "sets": sets}
+    found: dict[tuple[str, str], np.ndarray] = {}
+    ceilings: dict[str, dict[str, Any]] = {}
+    for kind in UNITS:
+        rows = [[bench.losses(unit, seed) for unit in units[kind]] for seed in range(options.seeds)]
+        ceilings[kind] = {}
+        for loss in LOSSES:
+            table = np.array([[one[loss] for one in row] for row in rows])
+            found[kind, loss] = table.mean(0)
+            ceilings[kind][loss] = ceiling(table)
+            print(
+                f"{kind}: loss of {loss} {table.mean():+.3f}, deviation over {kind} "
+                f"{table.mean(0).std():.3f}, ceiling {ceilings[kind][loss]}",
+                flush=True,
+            )
+    table_rows = []
+    for name, scores in bench.maps(tuple(bench.linear)).items():
+        squared = dict(zip(scores.addresses, scores.drift**2))
+        row: dict[str, Any] = {"map": name}
+        for kind in UNITS:
+            joint = np.array([np.sqrt(sum(squared[a] for a in unit)) for unit in units[kind]])
+            for loss in LOSSES:
+                value, low, high = spearman_interval(joint, found[kind, loss])
+                row[f"{kind}, {loss}"] = {"correlation": value, "low": low, "high": high, "n": len(joint)}
+        table_rows.append(row)
+    columns = [f"{kind}, {loss}" for kind in UNITS for loss in LOSSES]
+    print(f"| map | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}")
+    for row in table_rows:
+        print(f"| {row['map']} | {' | '.join(shown(row[column]) for column in columns)} |")
+    summary = {"model": options.model, "steps": options.steps, "rate": options.rate, "seeds": options.seeds}
+    print(json.dumps(summary | {"start": bench.start, "ceilings": ceilings, "rows": table_rows}))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,8 @@ class AnalysisSettings(Settings):
     noise_scale: float = Field(0.1, gt=0)
     """Size of the perturbation; of Gaussian noise, in units of each weight matrix's own deviation (ours)."""
     update_from: str | None = None
-    """For `update`: a LoRA adapter that a short benign fine-tune left, e.g. `RUN/tune/vanilla/adapter`."""
+    """For `update`: a LoRA adapter that a benign fine-tune left, e.g. `RUN/tune/vanilla/adapter`; without, a
+    short fine-tune on the run's tuning data is made."""
     prompts: int = Field(48, ge=4)
     """Prompts (half harmful, half twins) that make the map (ours)."""
     batch_size: int = Field(16, ge=1)

@@ -210,14 +210,14 @@ def _judge(old: Evaluated, new: Evaluated, judge: str | None) -> str:
         firsts = {one.first_judge for one in (old, new)} - {None}
         if len(firsts) > 1:
             raise UsageError(
-                f"The verdicts of the two runs rest on different judges: {', '.join(sorted(map(str, firsts)))}. "
-                f"Choose with --judge; both have: {', '.join(sorted(both)) or 'none'}."
+                f"The verdicts of the two runs rest on {' and '.join(sorted(map(str, firsts)))}. Choose one "
+                f"with --judge; both have: {', '.join(sorted(both)) or 'none'}."
             )
         judge = firsts.pop() if firsts else next((name for name in judge_names() if name in both), None)
     if judge is None or judge not in both:
         raise UsageError(
             f"No verdicts of {judge or 'any judge'} on every suite of both; both have: "
-            f"{', '.join(sorted(both)) or 'none'}. Evaluate both with the same judges, or choose with --judge."
+            f"{', '.join(sorted(both)) or 'none'}. Evaluate both with the same judges, or choose another one."
         )
     return judge
 

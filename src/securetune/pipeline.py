@@ -7,34 +7,27 @@ import time
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from securetune.analysis.analyze import (
-    Analysis,
-    analyze,
-    join_processes,
-    read_analysis,
-    transfer_is_current,
-)
-from securetune.analysis.rows import Part
+from securetune.analysed_model import AnalysedModel
 from securetune.config import parse_strategy
 from securetune.dataset import Conversation, TrainingData
 from securetune.encoding import encode
-from securetune.errors import SecureTuneError, StaleArtifactError, UsageError
+from securetune.errors import SecureTuneError, StaleArtifactError
 from securetune.evaluation.evaluate import Evaluation, Suite, evaluate
 from securetune.evaluation.generate import Decoding
 from securetune.evaluation.judges import get_judges
 from securetune.evaluation.model_files import ModelFiles, check_processes
 from securetune.evaluation_settings import EvaluateSettings
 from securetune.files import digest, write_json
-from securetune.inputs import Prompts, Tuning, read_roles, read_tuning, training_rows
+from securetune.inputs import training_rows
 from securetune.models.fingerprint import fingerprint_files
 from securetune.models.load import read_chat_template
 from securetune.plan import TuningPlan
 from securetune.runs.directory import Stage
-from securetune.start_model import StartModel, with_template
+from securetune.start_model import with_template
 from securetune.strategies.build import build_plan, needs_robust_set
 from securetune.training.receipt import total_movement
 from securetune.training.replay import mix_rows, own_refusals, package_refusals
@@ -48,16 +41,10 @@ REPLAY_TOKENS = 64
 """New tokens of the start model's refusals that self-replay learns (ours)."""
 
 
-COMMANDS = {"analysis": "analyze", "replay": "train", "tune": "train", "evaluate": "evaluate"}
-"""Kind of stage -> the command that makes it."""
-
-
 @dataclass
-class Pipeline(StartModel):
+class Pipeline(AnalysedModel):
     """One configuration in one run directory. Methods are stages; each picks up what is there."""
 
-    makes: frozenset[str] = frozenset(COMMANDS)
-    """Kinds of stages that may be made; one of another kind that is missing is an error."""
     tag: str = ""
     """Behind the name of every tuned model, where one run directory holds several of a strategy."""
     snapshots: Snapshots | None = None
@@ -72,81 +59,6 @@ class Pipeline(StartModel):
             check_processes(self.config.evaluate)
         if "tune" in self.makes:
             check_trainer_settings(self.config.train)
-
-    def _inputs(self, precision: str) -> dict[str, Any]:
-        """What every stage that runs the model depends on."""
-        template = self.tokenizer.chat_template
-        return {
-            "model": self.base,
-            "precision": precision,
-            "chat_template": None if template is None else digest(template),
-        }
-
-    def _stage(self, name: str, inputs: dict[str, Any]) -> Stage:
-        """Open a stage.
-
-        Raises:
-            StaleArtifactError: it was made from other inputs.
-            UsageError: it is not finished, and may not be made now.
-        """
-        kind, _, strategy = name.partition("/")
-        stage = self.run.stage(name, inputs, begin=kind in self.makes)
-        if not stage.done and kind not in self.makes:
-            chosen = f" --strategy {strategy}" if strategy not in ("", "start") else ""
-            raise UsageError(
-                f"{stage.path} is missing or not finished, and this command does not make it. Make it with "
-                f"`securetune {COMMANDS[kind]} {self.config.model.id} --out {self.run.path}{chosen}`, or "
-                "everything with `securetune run`; --strategy names what to take instead."
-            )
-        return stage
-
-    @cached_property
-    def tuning(self) -> Tuning:
-        """The tuning data."""
-        return read_tuning(self.config, self.tokenizer)
-
-    @cached_property
-    def prompts(self) -> Prompts:
-        """Prompt sets by role."""
-        return read_roles(self.config, self.tuning.train, *self.tuning.others)
-
-    def analyze(self) -> Analysis:
-        """Probe, sensitivity map, robust set; on unquantised weights unless `analysis.quantised`."""
-        join_processes()
-        stage = self.analysis_stage()
-        tried = "analysis" not in self.makes or transfer_is_current(stage.path, self.prompts)
-        if not (stage.done and tried):
-            model, tokenizer = self.load_start(quantised=self.config.analysis.quantised)
-            analyze(model, tokenizer, self.prompts, self.config, stage.path)
-            stage.finish()
-        return read_analysis(stage.path, self.prompts)
-
-    def map_part(self, part: Part) -> Path:
-        """Measure one part of the sensitivity map, for `analyze` to put together; return its directory."""
-        stage = self.analysis_stage()
-        if not stage.done:
-            model, tokenizer = self.load_start(quantised=self.config.analysis.quantised)
-            analyze(model, tokenizer, self.prompts, self.config, stage.path, part)
-        return stage.path
-
-    def examine(self) -> dict[str, Any]:
-        """`analyze --full`: how far the analysis can be believed. Resumable."""
-        from securetune.analysis.full import examine
-
-        analysis = self.analyze()
-        model, tokenizer = self.load_start(quantised=self.config.analysis.quantised)
-        return examine(model, tokenizer, self.prompts, self.config, analysis)
-
-    def analysis_stage(self) -> Stage:
-        """The stage of the analysis."""
-        prompts = self.prompts
-        inputs = {
-            **self._inputs(self.precision if self.config.analysis.quantised else self.dtype),
-            "settings": self.config.analysis.model_dump(mode="json"),
-            "prompts": prompts.fingerprints(*prompts.probe, *prompts.selection),
-            "seed": self.config.seed,
-        }
-        return self._stage("analysis", inputs)
 
     def plan(self, name: str) -> TuningPlan:
         """The plan of a strategy, analysing the model first if the strategy needs it."""

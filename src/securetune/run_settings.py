@@ -56,7 +56,8 @@ def open_pipeline(options: dict[str, Any], *makes: str) -> Pipeline:
         config_file = run_directory.config_file
         log.info("settings are those of %s, unless given here", config_file)
     config = load_settings(Config, config_file, list(options["set_"] or []), flags=flags)
-    return Pipeline(config, run_directory, frozenset(makes))
+    made = {*makes, *({"update"} if "analysis" in makes else ())}
+    return Pipeline(config, run_directory, frozenset(made))
 
 
 def check_owner(run: Run, kind: type[Settings]) -> None:

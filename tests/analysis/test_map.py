@@ -354,6 +354,24 @@ def test_prompts_that_cannot_be_told_apart_give_no_unit(model: Any, tokenizer: A
         fit_probe(model, tokenizer, [PromptSet("same", "test", "CC0-1.0", tuple(same))], l2=1e-2)
 
 
+def test_the_gap_is_that_of_prompts_that_nothing_was_fitted_on(model: Any, tokenizer: Any) -> None:
+    sets = list(labelled())[:2]
+    probe = fit_probe(model, tokenizer, sets, l2=1e-2)
+    rows = [prompt for part in sets for prompt in part]
+    logits = probe(last_token_states(model, tokenizer, [prompt.text for prompt in rows]))
+    fitted = logits[:20].median() - logits[20:].median()
+    assert 0 < probe.gap < float(fitted)
+
+
+@pytest.mark.parametrize("kind", ["logistic", "two-layer", "mean-difference"])
+def test_labels_by_chance_give_no_unit(model: Any, tokenizer: Any, kind: str) -> None:
+    rows = [prompt for part in labelled() for prompt in part]
+    drawn = np.random.default_rng(0).permutation(len(rows)) % 2 == 0
+    shuffled = [replace(p, harmful=bool(bad), pair=None) for p, bad in zip(rows, drawn)]
+    with pytest.raises(DataError, match="Drift has no unit"):
+        fit_probe(model, tokenizer, [PromptSet("s", "test", "CC0-1.0", tuple(shuffled))], l2=1e-2, kind=kind)
+
+
 def test_the_direction_proxy_is_the_difference_of_means_of_the_residual_stream(
     model: Any, tokenizer: Any
 ) -> None:
@@ -362,7 +380,8 @@ def test_the_direction_proxy_is_the_difference_of_means_of_the_residual_stream(
     proxy = fit_proxy("refusal-direction", model, tokenizer, modules, probe, prompts)
     harmful = readings(proxy, model, tokenizer, prompts.harmful.texts())
     harmless = readings(proxy, model, tokenizer, prompts.twins.texts())
-    assert proxy.gap == pytest.approx(float(harmful.median() - harmless.median()), rel=1e-4)
+    # The gap is that of prompts that the direction was not fitted on.
+    assert 0 < proxy.gap < float(harmful.median() - harmless.median())
     assert float(proxy.direction.norm()) == pytest.approx(1.0, rel=1e-5)  # type: ignore[attr-defined]
 
 

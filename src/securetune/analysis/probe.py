@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
+from scipy.stats import mannwhitneyu
 
 from securetune.analysis.classifiers import CLASSIFIERS, Fit, LinearClassifier, auroc, cross_validated
 from securetune.errors import DataError, StaleArtifactError
@@ -19,6 +20,9 @@ from securetune.models.fingerprint import fingerprint
 from securetune.models.hidden_states import last_token_states
 from securetune.progress import progress
 from securetune.prompts import PromptSet
+
+CHANCE = 0.01
+"""p-value from which on harmful and harmless prompts are not told apart (ours)."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,8 @@ class Probe:
     model: str
     """Fingerprint of the model it was fitted on."""
     gap: float
-    """Difference of the median logits of harmful and harmless probe prompts; the unit of all drifts."""
+    """Difference of the median out-of-fold logits of harmful and harmless probe prompts; the unit of all
+    drifts. Logits of rows that a probe was fitted on are too far apart."""
     quality: Mapping[str, Any]
     """Cross-validated AUROC, controls and baselines, with n."""
 
@@ -103,8 +108,7 @@ def fit_probe(
     classifier = fit(states, labels, l2)
     out_of_fold = cross_validated(states, labels, groups, l2, folds, seed, fit)
     words = _bag_of_words([prompt.text for prompt in rows])
-    logits = classifier(states)
-    gap = checked_gap(logits, labels, f"the {kind} probe")
+    gap = checked_gap(out_of_fold, labels, f"the {kind} probe")
     quality = {
         "kind": kind,
         "n": len(rows),
@@ -120,16 +124,24 @@ def fit_probe(
 def checked_gap(scores: torch.Tensor, labels: torch.Tensor, what: str) -> float:
     """Median score of harmful prompts minus that of harmless ones: the unit of drift, so it must be positive.
 
+    Args:
+        scores: `[prompts]`, of prompts that nothing was fitted on.
+        labels: `[prompts]`, True for harmful.
+        what: gave the scores, for the message.
+
     Raises:
-        DataError: it is not; says what to do.
+        DataError: it is not positive, or the scores of the two classes differ by no more than chance
+            (one-sided Mann-Whitney test at `CHANCE`); says what to do.
     """
     harmful, harmless = (float(scores[chosen].double().median()) for chosen in (labels, ~labels))
     spread = float(scores.double().std())
-    if not harmful - harmless > 1e-6 * max(spread, abs(harmful), 1e-30):
+    apart = mannwhitneyu(scores[labels].double(), scores[~labels].double(), alternative="greater").pvalue
+    if not (harmful - harmless > 1e-6 * max(spread, abs(harmful), 1e-30) and apart < CHANCE):
         raise DataError(
             f"Drift has no unit: {what} has the median {harmful:.4g} on harmful prompts and {harmless:.4g} "
-            "on harmless ones; expected a higher one on harmful prompts. Check the chat template, choose "
-            "another analysis.proxy or analysis.probe, or align the model first (`securetune align`)."
+            f"on harmless ones (p = {apart:.2g}); expected a higher one on harmful prompts. Check the chat "
+            "template, choose another analysis.proxy or analysis.probe, or align the model first "
+            "(`securetune align`)."
         )
     return harmful - harmless
 

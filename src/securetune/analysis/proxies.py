@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
 
+from securetune.analysis.classifiers import LinearClassifier, cross_validated, fit_mean_difference
 from securetune.analysis.probe import Probe, checked_gap
 from securetune.models.hidden_states import (
     Encoded,
@@ -222,10 +223,20 @@ def fit_proxy(
         states = _collected(
             texts, batch_size, lambda part: residual(model, block, encode_prompts(model, tokenizer, part))
         ).float()
-    difference = states[labels].mean(0) - states[~labels].mean(0)
-    direction = difference / difference.norm().clamp_min(1e-30)
-    gap = checked_gap(states @ direction, labels, "the refusal direction")
-    return RefusalDirection(block, direction, gap)
+    groups = [prompt.pair or prompt.id for part in (prompts.harmful, prompts.twins) for prompt in part]
+    out_of_fold = cross_validated(states, labels, groups, 0.0, _FOLDS, 0, _fit_direction)
+    gap = checked_gap(out_of_fold, labels, "the refusal direction")
+    return RefusalDirection(block, _fit_direction(states, labels, 0.0).weight, gap)
+
+
+_FOLDS = 5
+"""Of the cross-validation that measures the gap of the refusal direction."""
+
+
+def _fit_direction(states: torch.Tensor, labels: torch.Tensor, l2: float) -> LinearClassifier:
+    """The projection on the unit difference of class means; `l2` has no effect."""
+    found = fit_mean_difference(states, labels, l2)
+    return replace(found, weight=found.weight / found.weight.norm().clamp_min(1e-30))
 
 
 def readings(

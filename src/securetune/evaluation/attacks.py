@@ -134,6 +134,5 @@ def any_of(events: Mapping[str, bool | None]) -> dict[str, bool | None]:
     for key, event in events.items():
         found.setdefault(prompt_id_of(key), []).append(event)
     return {
-        key: True if True in samples else None if None in samples else False
-        for key, samples in found.items()
+        key: True if True in samples else None if None in samples else False for key, samples in found.items()
     }
