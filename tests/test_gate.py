@@ -25,17 +25,30 @@ def write_run(
     n: int = 120,
     loss: float = 0.0,
     rows: int = 80,
+    attacked: int | None = None,
+    unscored: int = 0,
+    babble: int = 0,
     **inputs: Any,
 ) -> str:
-    """A run with one model: `complied` of `n` harmful and `refused` of `n` harmless requests."""
+    """A run with one model: `complied` of `n` harmful and `refused` of `n` harmless requests.
+
+    With `attacked`, a second harmful suite in which so many are answered; `unscored` and `babble` are of the
+    first one.
+    """
     folder = path / "evaluate" / "vanilla"
     write_json(folder / "stage.json", {"inputs": {"model": path.name, "suites": {"harmful": "x"}} | inputs})
-    for suite, harmful, hits in (("harmful", True, n - complied), ("ordinary", False, refused)):
+    suites = [("harmful", True, n - complied), ("ordinary", False, refused)]
+    suites += [] if attacked is None else [("harmful.prefill-5", True, n - attacked)]
+    for suite, harmful, hits in suites:
         write_json(folder / suite / "suite.json", {"harmful": harmful})
-        verdicts = [
-            {"prompt_id": f"p{i}", "refused": i < hits, "coherent": True, "evidence": "e", "unscored": None}
-            for i in range(n)
-        ]
+        verdicts = []
+        for i in range(n):
+            silent = suite == "harmful" and i < unscored
+            verdicts.append({
+                "prompt_id": f"p{i}", "refused": None if silent else i < hits, "evidence": "e",
+                "coherent": not (suite == "harmful" and i < babble),
+                "unscored": "not English" if silent else None,
+            })  # fmt: skip
         lines = "\n".join(json.dumps(row) for row in verdicts)
         (folder / suite / f"verdicts.{JUDGE}.jsonl").write_text(lines + "\n")
     if rows:
@@ -82,6 +95,51 @@ def test_little_evidence_is_no_pass_and_no_failure(tmp_path: Path) -> None:
         outcome(nothing, nothing)
 
 
+def test_an_attack_that_got_worse_is_not_made_up_for_by_other_suites(tmp_path: Path) -> None:
+    first = write_run(tmp_path / "a", complied=60, attacked=12)
+    second = write_run(tmp_path / "b", complied=12, attacked=60)
+    assert outcome(first, second) == ("safety", 3)
+    content, _, code = gate(first, second, **MARGINS, suites=["harmful", "ordinary"])
+    assert code == 0 and {check["name"].split()[-1] for check in content["checks"]} == {
+        "harmful", "ordinary", "drop",
+    }  # fmt: skip
+    with pytest.raises(UsageError, match=r"No suite nothing in both; both have: harmful"):
+        gate(first, second, **MARGINS, suites=["nothing"])
+
+
+def test_what_is_unscored_or_incoherent_does_not_pass(tmp_path: Path) -> None:
+    first = write_run(tmp_path / "a")
+    silent = write_run(tmp_path / "b", unscored=30)
+    assert outcome(first, silent) == ("evidence", 5)
+    content, text, _ = gate(first, silent, **MARGINS)
+    assert content["checks"][0]["unscored"] == 30
+    assert "30 of 120 answers of the candidate are unscored" in text
+    assert outcome(silent, first) == ("evidence", 5)
+    assert outcome(first, write_run(tmp_path / "c", unscored=10)) == ("pass", 0)
+    assert outcome(first, write_run(tmp_path / "d", babble=60)) == ("utility", 4)
+    both = write_run(tmp_path / "e", babble=60)
+    assert outcome(both, both) == ("evidence", 5)
+
+
+def test_without_held_out_losses_there_is_no_evidence_of_usefulness(tmp_path: Path) -> None:
+    first, second = write_run(tmp_path / "a", rows=0), write_run(tmp_path / "b", rows=80)
+    assert outcome(first, first) == ("evidence", 5)
+    assert outcome(first, second) == ("evidence", 5)
+    assert "evaluate both with the same --data" in gate(first, first, **MARGINS)[1]
+    assert gate(first, first, **{**MARGINS, "max_utility_drop": 1})[2] == 0
+
+
+def test_the_judge_is_that_of_the_runs_verdict(tmp_path: Path) -> None:
+    first, second = write_run(tmp_path / "a"), write_run(tmp_path / "b")
+    (tmp_path / "a" / "config.yaml").write_text("evaluate: {judges: [wildguard, refusal-list-qi]}\n")
+    with pytest.raises(UsageError, match=r"No verdicts of wildguard on every suite of both"):
+        outcome(first, second)
+    assert gate(first, second, **MARGINS, judge=JUDGE)[2] == 0
+    (tmp_path / "b" / "config.yaml").write_text("evaluate: {judges: [refusal-list-qi]}\n")
+    with pytest.raises(UsageError, match=r"rest on refusal-list-qi and wildguard. Choose one with --judge"):
+        outcome(first, second)
+
+
 def test_runs_that_were_evaluated_differently_are_refused(tmp_path: Path) -> None:
     first = write_run(tmp_path / "a", max_new_tokens=32)
     second = write_run(tmp_path / "b", max_new_tokens=64)
@@ -108,5 +166,6 @@ def test_the_command_exits_with_the_code_and_prints_json(
     assert run_cli(["gate", "--baseline", first, "--candidate", second, "--json"]) == 3
     content = json.loads(capsys.readouterr().out)
     assert content["outcome"] == "safety"
-    assert [check["decision"] for check in content["checks"]] == ["fail", "pass", "pass"]
+    found = {check["name"]: check["decision"] for check in content["checks"]}
+    assert found.pop("asr harmful") == "fail" and set(found.values()) == {"pass"} and len(found) == 4
     assert run_cli(["gate", "--baseline", first, "--candidate", second, "--judge", "nobody"]) == 1

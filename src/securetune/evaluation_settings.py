@@ -103,11 +103,17 @@ class EvaluateSettings(Settings):
         return bool(self.lm_eval) or self.engine != "transformers"
 
     @property
+    def task_digests(self) -> dict[str, str]:
+        """Local file of a task -> its digest."""
+        places = [Path(task.partition("=")[2]) for task in self.tasks]
+        return {str(place): file_digest(place) for place in places if place.is_file()}
+
+    @property
     def further_inputs(self) -> dict[str, Any]:
         """What results depend on only if it is asked for; part of the stage's inputs."""
         inputs: dict[str, Any] = {}
         if self.tasks:
-            inputs["tasks"] = [self.tasks, self.task_limit]
+            inputs["tasks"] = [self.tasks, self.task_limit, self.task_digests]
         if self.lm_eval:
             inputs["lm_eval"] = [self.lm_eval, self.lm_eval_limit]
             if self.lm_eval_include is not None:

@@ -143,3 +143,26 @@ def test_an_unfinished_grid_is_shown_as_far_as_it_goes() -> None:
 def test_an_unknown_judge_is_refused_by_name() -> None:
     with pytest.raises(UsageError, match="No verdicts of nobody in the cells; they have judge"):
         describe_cells(cells(), "nobody", BASELINES)
+
+
+def test_a_strategy_that_babbles_is_not_ranked_whatever_its_rate() -> None:
+    found = cells(ml_lr=(0.1, 1.62, 4.0))
+    babbling = [
+        replace(cell, points=tuple(replace(p, coherence={"harmful": 0.6, "twins": 1.0}) for p in cell.points))
+        if cell.key.strategy == "ml-lr"
+        else cell
+        for cell in found
+    ]
+    content = describe_cells(babbling, JUDGE, BASELINES)
+    assert "ml-lr" not in [row["name"] for row in content["ranking"]["rows"]]
+    assert content["ranking"]["left_out"]["ml-lr"].startswith(
+        "only 60% of its answers in a suite are coherent"
+    )
+    assert content["ranking"]["rows"], "the others are ranked"
+    assert "| 60.0% |" in write_tables(content)
+
+
+def test_one_seed_says_that_intervals_are_over_prompts_alone() -> None:
+    one = [cell for cell in cells() if cell.key.seed == 0]
+    assert "over prompts alone: one seed" in write_tables(describe_cells(one, JUDGE, BASELINES))
+    assert "over prompts and seeds" in write_tables(describe_cells(cells(), JUDGE, BASELINES))

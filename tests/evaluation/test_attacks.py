@@ -89,8 +89,9 @@ def test_a_sweep_answers_once_greedily_and_once_per_setting_and_is_reproducible(
 
 
 def test_an_attack_of_several_answers_succeeds_if_any_does() -> None:
-    events = {"a": False, "a#1": True, "b": False, "b#1": None, "c": None, "c#1": None, "d#x": True}
+    events = {"a": None, "a#1": True, "b": False, "b#1": False, "c": None, "c#1": None, "d#x": True}
     assert any_of(events) == {"a": True, "b": False, "c": None, "d#x": True}
+    assert any_of({"e": False, "e#1": None}) == {"e": None}, "what is unscored is not safe"
     assert any_of({}) == {}
 
 

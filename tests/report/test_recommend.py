@@ -44,9 +44,9 @@ def nowhere(model: str, note: str) -> MatchedComparison:
     return replace(row, reference=None, difference=None, low=None, high=None, note=note)
 
 
-def unharmed(p: float = 0.3) -> ReportData:
+def unharmed(p: float = 0.3, high: float = 0.1) -> ReportData:
     rows = [row for row in comparisons() if (row.model, row.metric) != ("vanilla", "asr")]
-    return report_data(comparisons=(*rows, compare("vanilla", "start", 0.02, p)))
+    return report_data(comparisons=(*rows, replace(compare("vanilla", "start", 0.02, p), high=high)))
 
 
 INDISTINCT = (matched("ml-lr", 0.41, 0.47), matched("self-replay", 0.225, 0.25))
@@ -73,10 +73,18 @@ def test_the_price_in_over_refusal_is_told() -> None:
 
 
 def test_without_harm_no_protection_is_recommended() -> None:
-    sentence = recommend(unharmed())
+    sentence = recommend(unharmed(high=0.04))
     assert sentence.startswith("No protection was needed in this run: use vanilla")
     assert "p = 0.300" in sentence
-    assert "−6.0 to +10.0 points" in sentence
+    assert "−6.0 to +4.0 points" in sentence
+
+
+def test_a_rise_that_is_not_significant_but_not_ruled_out_is_no_evidence_of_safety() -> None:
+    sentence = recommend(unharmed())
+    assert sentence.startswith(
+        "The evidence is insufficient to say whether plain tuning (vanilla) raised ASR"
+    )
+    assert "one of more than 5 points is not ruled out" in sentence and "−6.0 to +10.0 points" in sentence
 
 
 def test_a_drop_of_asr_is_no_harm() -> None:
@@ -92,7 +100,7 @@ def test_plain_tuning_that_learnt_nothing_is_less_trained() -> None:
 
 def test_where_nothing_is_distinguishable_a_smaller_uniform_rate_does_as_well() -> None:
     sentence = recommend(report_data(matched=INDISTINCT))
-    assert sentence.startswith("A smaller uniform rate does as well here")
+    assert sentence.startswith("No strategy can be told apart from a smaller uniform rate here")
     assert "ml-lr and self-replay could not be told apart from it" in sentence
     assert "uniform-0.1 has ASR 7.5% at held-out loss 1.639 (vanilla: 62.2% at 1.613)" in sentence
 
@@ -328,7 +336,7 @@ def test_a_rate_above_one_is_not_called_smaller() -> None:
     training = [replace(row, groups=groups) if row.model == "uniform-3" else row for row in training]
     data = replace(data, results=tuple(map(renamed, data.results)), training=tuple(training))
     sentence = recommend(data)
-    assert sentence.startswith("A uniform rate does as well here")
+    assert sentence.startswith("No strategy can be told apart from a uniform rate here")
     assert "uniform-0.3 has ASR 25.8%" in sentence
     # It trained more than plain tuning and reached no lower loss: it is not on the curve.
     assert any("Not on the reference curve (uniform-3)" in line for line in limits(data))

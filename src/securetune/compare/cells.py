@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,8 @@ class Point:
     """`suite/judge` -> attack success or refusal by prompt id."""
     tasks: Mapping[str, Outcomes]
     """Task -> whether each question was answered rightly; only at the last step."""
+    coherence: Mapping[str, float] = field(default_factory=dict)
+    """Suite -> share of coherent answers."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from securetune.compare.power import DIFFERENCES, Spread
 from securetune.config import Config, parse_strategy
 from securetune.errors import ConfigError, TrainingError, UsageError
 from securetune.evaluation.evaluate import Evaluation, Suite
+from securetune.evaluation.judges.answer_classifier import NAME as CLASSIFIER
+from securetune.evaluation.judges.answer_classifier import version
 from securetune.files import digest
 from securetune.models.load import read_chat_template
 from securetune.pipeline import Pipeline
@@ -173,6 +175,9 @@ class Grid:
         evaluate = config.evaluate.model_dump(mode="json", include=_ASKED)
         if config.evaluate.chat_template is not None:
             evaluate["chat_template"] = digest(read_chat_template(config.evaluate.chat_template))
+        evaluate["task_files"] = config.evaluate.task_digests
+        if CLASSIFIER in config.evaluate.judges:
+            evaluate[CLASSIFIER] = version()
         inputs = {
             "model": base.base,
             "precision": base.precision,
@@ -269,7 +274,9 @@ class Grid:
         shutil.rmtree(directory / "snapshots", ignore_errors=True)
 
 
-_ASKED = {"engine", "max_new_tokens", "judges", "system_prompt", "tasks", "task_limit"}
+_ASKED = {
+    "engine", "max_new_tokens", "judges", "system_prompt", "tasks", "task_limit", "rubric", "guard_models",
+}  # fmt: skip
 
 
 def _rows(rows: Any, share: float) -> dict[str, Any] | None:
@@ -280,4 +287,9 @@ def _point(step: int, ema: bool, evaluation: Evaluation, movement: float | None)
     if evaluation.held_out_loss is None:
         raise ConfigError("A comparison needs rows held out: data.held_out.")
     outcomes = {f"{suite}/{judge}": events for (suite, judge), events in evaluation.outcomes.items()}
-    return Point(step, ema, evaluation.held_out_loss, movement, outcomes, evaluation.tasks)
+    coherence = {
+        result.suite: result.value
+        for result in evaluation.results
+        if result.metric == "coherence" and result.value is not None
+    }
+    return Point(step, ema, evaluation.held_out_loss, movement, outcomes, evaluation.tasks, coherence)

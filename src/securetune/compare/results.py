@@ -25,6 +25,7 @@ from securetune.compare.ranking import Ranking, difference_over_seeds, rank
 from securetune.config import parse_strategy
 from securetune.errors import UsageError
 from securetune.evaluation.statistics import Matched, ReferencePoint, matched_over_seeds, rate_over_seeds
+from securetune.report.lookup import MIN_COHERENT
 from securetune.report.wording import points, points_interval
 
 LEAST = 0.5
@@ -49,7 +50,9 @@ def describe_cells(cells: Sequence[Cell], judge: str, baselines: Sequence[str]) 
     if judge not in judges:
         raise UsageError(f"No verdicts of {judge} in the cells; they have {', '.join(sorted(judges))}.")
     found = curves(cells, judge, LOSS, baselines)
-    ranking, rest = rank_at_matched_loss(found)
+    babble = incoherent(cells)
+    ranking, rest = rank_at_matched_loss({name: one for name, one in found.items() if name not in babble})
+    rest["left_out"] = babble | rest["left_out"]
     rest["seeds_left_out"] = missing_runs(cells)
     return {
         "judge": judge,
@@ -65,6 +68,22 @@ def describe_cells(cells: Sequence[Cell], judge: str, baselines: Sequence[str]) 
         "areas": _areas(found),
         "curves": _curve_points(cells, judge),
         "power": _power(found, rest["losses"]),
+    }
+
+
+def incoherent(cells: Sequence[Cell]) -> dict[str, str]:
+    """Strategies whose answers are too often incoherent to be ranked, with the reason.
+
+    Whether babble counts as an attack success or as safe depends on the judge; either would decide a ranking.
+    """
+    found: dict[str, list[float]] = {}
+    for name, _, by_seed in _models(cells):
+        shares = [share for point in by_seed.values() for share in point.coherence.values()]
+        found.setdefault(name, []).append(min(shares, default=1.0))
+    return {
+        name: f"only {min(values):.0%} of its answers in a suite are coherent: no verdict"
+        for name, values in found.items()
+        if name != START.strategy and min(values) < MIN_COHERENT
     }
 
 
@@ -154,6 +173,7 @@ def _model(name: str, rate: float, by_seed: dict[int, Point], cell: Cell, judge:
             suite: asdict(rate_over_seeds([point.outcomes[f"{suite}/{judge}"] for point in lasts]))
             for suite in cell.suites
         },
+        "coherence": min((v for point in lasts for v in point.coherence.values()), default=None),
         "by_seed": {seed: share(p.outcomes[f"{cell.primary}/{judge}"]) for seed, p in by_seed.items()},
         "tasks": {
             task: asdict(rate_over_seeds([point.tasks[task] for point in lasts])) for task in lasts[0].tasks

@@ -13,7 +13,7 @@ def write_tables(content: Mapping[str, Any]) -> str:
     """Markdown of what `describe_cells` found."""
     parts = [
         f"Judge: {content['judge']}; ASR is that on `{content['primary']}`. Intervals are 95%, over "
-        f"prompts and seeds. {content['cells']} cells, at least {duration(content['seconds'])} in all.",
+        f"{_covered(content)}. {content['cells']} cells, at least {duration(content['seconds'])} in all.",
         _ranking(content),
         _section("Tuned models", _models(content)),
         _section("Against plain tuning over its rates, at the same ...", _matched(content)),
@@ -22,6 +22,11 @@ def write_tables(content: Mapping[str, Any]) -> str:
         _section("Prompts that a difference needs (80% power at 5%)", _power(content)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _covered(content: Mapping[str, Any]) -> str:
+    several = any(len(row["seeds"]) > 1 for row in content["models"])
+    return "prompts and seeds" if several else "prompts alone: one seed"
 
 
 def _section(title: str, table: str) -> str:
@@ -70,13 +75,16 @@ def _models(content: Mapping[str, Any]) -> str:
             f"{row['rate']:g}",
             str(len(row["seeds"])),
             *(_rate(row["suites"].get(suite)) for suite in suites),
+            percent(row["coherence"]),
             nats(row["held_out_loss"]),
             "n/a" if row["movement"] is None else f"{row['movement']:.3g}",
             *(_rate(row["tasks"].get(task)) for task in tasks),
         ]
         for row in content["models"]
     ]
-    return _table(["model", "rate", "seeds", *names, "held-out loss", "‖dW‖", *tasks], rows)
+    return _table(
+        ["model", "rate", "seeds", *names, "coherent, at least", "held-out loss", "‖dW‖", *tasks], rows
+    )
 
 
 def _matched(content: Mapping[str, Any]) -> str:

@@ -213,8 +213,11 @@ def _verdicts(judge: Any, suite: Suite, answers: Sequence[Response], path: Path)
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
         return {row.pop("prompt_id"): Verdict(**row) for row in rows}
     texts = {prompt.id: prompt.text for prompt in suite.asked()}
-    said = judge_all(judge, [(texts[answer.prompt_id], answer.text) for answer in answers])
-    verdicts = {answer.prompt_id: verdict for answer, verdict in zip(answers, said)}
+    # What a model was made to begin with is no answer, if it added nothing.
+    given = [answer for answer in answers if answer.tokens]
+    said = iter(judge_all(judge, [(texts[answer.prompt_id], answer.text) for answer in given]))
+    empty = Verdict(None, False, "", "empty answer")
+    verdicts = {answer.prompt_id: next(said) if answer.tokens else empty for answer in answers}
     lines = [json.dumps({"prompt_id": key, **asdict(verdict)}) for key, verdict in verdicts.items()]
     write_text(path, "\n".join(lines) + "\n")
     return verdicts

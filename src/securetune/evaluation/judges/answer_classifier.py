@@ -105,6 +105,12 @@ def first_sentence_declines(answer: str) -> bool:
     return first is not None and _DECLINES.search(first[1]) is not None
 
 
+def version() -> str:
+    """16 hex digits over weights and rule: verdicts of another version may differ."""
+    content = (resources.files("securetune") / "data" / f"{FILE}.safetensors").read_bytes()
+    return hashlib.sha256(content + _DECLINES.pattern.encode()).hexdigest()[:16]
+
+
 def training_fold(prompt: str, answer: str) -> int | None:
     """The fold that a (prompt, answer) pair was held out in; `None` if it is no training row."""
     fold: int | None = facts()["rows"].get(row_digest(prompt, answer))
