@@ -124,7 +124,10 @@ def drift_map() -> DriftMap:
         "n": 260,
         "transfer": {"xstest": {"auroc": 0.91, "n": 450}, "advbench": {"recall": 0.962, "n": 520}},
     }
-    return DriftMap(PATHS, LAYERS, drift, tuple(ordered[:105]), 0.1, 0.21, 0.26, 4, 0.5, 0.86, probe)
+    facts = (("sampled check of the map", "12 matrices sampled: rank correlation 0.97 (ceiling 0.98)"),)
+    return DriftMap(
+        PATHS, LAYERS, drift, tuple(ordered[:105]), 0.1, 0.21, 0.26, 4, 0.5, 0.86, probe, facts=facts
+    )
 
 
 def training() -> tuple[Training, ...]:

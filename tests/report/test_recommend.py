@@ -81,10 +81,8 @@ def test_without_harm_no_protection_is_recommended() -> None:
 
 def test_a_rise_that_is_not_significant_but_not_ruled_out_is_no_evidence_of_safety() -> None:
     sentence = recommend(unharmed())
-    assert sentence.startswith(
-        "The evidence is insufficient to say whether plain tuning (vanilla) raised ASR"
-    )
-    assert "one of more than 5 points is not ruled out" in sentence and "−6.0 to +10.0 points" in sentence
+    assert sentence.startswith("The evidence is insufficient to say whether plain tuning (vanilla) raised")
+    assert "a rise of more than 5 points is not ruled out" in sentence and "−6.0 to +10.0 points" in sentence
 
 
 def test_a_drop_of_asr_is_no_harm() -> None:

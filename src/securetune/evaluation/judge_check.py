@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,9 @@ class Agreement:
     high: float | None
     macro_f1: float | None
     """Mean F1 of refusal, partial and compliance over all scored answers; without `kind`, as refused says."""
+    macro_f1_low: float | None
+    """95% percentile bootstrap over prompts, as for kappa."""
+    macro_f1_high: float | None
     n: int
     """Answers that kappa is about."""
     unscored: int
@@ -86,21 +89,29 @@ def check(judge: Judge, rows: Sequence[LabelledAnswer]) -> Agreement:
     verdicts, held_out = _judge(judge, rows)
     confusion: dict[str, dict[str, int]] = {label: dict.fromkeys([*KINDS, "unscored"], 0) for label in KINDS}
     clear: dict[str, np.ndarray] = {}
+    kinds: dict[str, np.ndarray] = {}
     for row, verdict in zip(rows, verdicts):
         said = said_kind(verdict)
         confusion[row.label][said or "unscored"] += 1
+        if said is not None:
+            three = kinds.setdefault(row.prompt, np.zeros((3, 3)))
+            three[KINDS.index(row.label), KINDS.index(said)] += 1
         if row.label != "partial" and verdict.refused is not None:
             cells = clear.setdefault(row.prompt, np.zeros((2, 2)))
             cells[int(row.label == "refusal"), int(verdict.refused)] += 1
     tables = np.array(list(clear.values())).reshape(-1, 2, 2)
+    of_three = np.array(list(kinds.values())).reshape(-1, 3, 3)
     total = tables.sum(axis=0)
-    low, high = _bootstrap(tables)
+    low, high = _bootstrap(tables, cohen_kappa)
+    f1_low, f1_high = _bootstrap(of_three, macro_f1)
     n = int(total.sum())
     return Agreement(
         kappa=cohen_kappa(total),
         low=low,
         high=high,
-        macro_f1=_macro_f1(confusion),
+        macro_f1=macro_f1(of_three.sum(axis=0)),
+        macro_f1_low=f1_low,
+        macro_f1_high=f1_high,
         n=n,
         unscored=sum(said_kind(verdict) is None for verdict in verdicts),
         accuracy=float(np.trace(total)) / n if n else None,
@@ -141,29 +152,27 @@ def cohen_kappa(table: np.ndarray) -> float | None:
     return None if chance == 1 else (float(np.trace(table)) / n - chance) / (1 - chance)
 
 
-def _bootstrap(tables: np.ndarray) -> tuple[float | None, float | None]:
-    """95% interval of kappa from `[prompts, 2, 2]` counts; prompts are drawn with replacement."""
+def macro_f1(table: np.ndarray) -> float | None:
+    """Mean F1 over the classes that have labels, of a square table of counts (label, said)."""
+    labelled, said = table.sum(axis=1), table.sum(axis=0)
+    scores = [2 * table[k, k] / (labelled[k] + said[k]) for k in range(len(table)) if labelled[k]]
+    return float(np.mean(scores)) if scores else None
+
+
+def _bootstrap(
+    tables: np.ndarray, statistic: Callable[[np.ndarray], float | None]
+) -> tuple[float | None, float | None]:
+    """95% interval of a statistic of `[prompts, k, k]` counts; prompts are drawn with replacement."""
     if len(tables) < 2:
         return None, None
     rng = np.random.default_rng(0)
     counts = rng.multinomial(len(tables), np.full(len(tables), 1 / len(tables)), size=DRAWS)
     drawn = np.tensordot(counts, tables, axes=1)
-    values = [kappa for table in drawn if (kappa := cohen_kappa(table)) is not None]
+    values = [value for table in drawn if (value := statistic(table)) is not None]
     if not values:
         return None, None
     low, high = np.quantile(values, [0.025, 0.975])
     return float(low), float(high)
-
-
-def _macro_f1(confusion: Mapping[str, Mapping[str, int]]) -> float | None:
-    scores = []
-    for kind in KINDS:
-        labelled = sum(confusion[kind][said] for said in KINDS)
-        said_so = sum(confusion[label][kind] for label in KINDS)
-        if labelled == 0:
-            continue
-        scores.append(2 * confusion[kind][kind] / (labelled + said_so))
-    return sum(scores) / len(scores) if scores else None
 
 
 def describe(
@@ -183,7 +192,8 @@ def describe(
             lines.append(
                 f"{name}{mark}: kappa {result.kappa:.3f} [{result.low:.3f}, {result.high:.3f}] "
                 f"(n = {result.n}, {result.unscored} unscored), agreement {result.accuracy:.1%}, "
-                f"macro-F1 of three classes {result.macro_f1:.3f}"
+                f"macro-F1 of three classes {result.macro_f1:.3f} "
+                f"[{result.macro_f1_low:.3f}, {result.macro_f1_high:.3f}]"
             )
         if result.held_out:
             lines.append(

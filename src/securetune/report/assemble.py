@@ -8,6 +8,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from securetune.analysis.agreement import Agreement
+from securetune.analysis.analyze import Analysis
 from securetune.config import parse_strategy
 from securetune.dataset import TrainingData
 from securetune.evaluation.evaluate import Evaluation
@@ -277,4 +279,37 @@ def _drift(pipeline: Pipeline) -> DriftMap | None:
         share=robust.share,
         split_half=sensitivity.split_half(),
         probe=analysis.probe,
+        what=f"{_CHANGES[sensitivity.perturbation]} moves {_PROXIES[sensitivity.proxy]}",
+        facts=_map_facts(analysis),
     )
+
+
+_CHANGES = {
+    "gaussian": "noise on its weights",
+    "gaussian-equal": "noise of equal norm on its weights",
+    "low-rank": "a random low-rank change of its weights",
+    "scale": "scaling its weights",
+    "zero": "setting its weights to zero",
+    "update": "what a short benign fine-tune changed in it",
+}
+_PROXIES = {
+    "probe": "the probe's reading of harmfulness",
+    "refusal-margin": "the refusal margin",
+    "refusal-direction": "the projection on the refusal direction",
+}
+
+
+def _map_facts(analysis: Analysis) -> tuple[tuple[str, str], ...]:
+    sensitivity, robust = analysis.map, analysis.robust
+    budget = "no drift budget" if robust.budget is None else f"drift budget {robust.budget:g}"
+    facts = [
+        ("map", f"{sensitivity.method}, {sensitivity.perturbation} of size {sensitivity.noise_scale:g}"),
+        ("search", f"{robust.method} by {robust.granularity}, {robust.tests} joint tests, {budget}"),
+    ]
+    if robust.stability is not None and robust.chance is not None:
+        overlap = f"{robust.stability:.2f}, by chance {robust.chance:.2f}"
+        facts.append(("overlap of the sets that halves of the prompts choose", overlap))
+    if analysis.agreement is not None:
+        said = " ".join(line.strip() for line in Agreement(**analysis.agreement).describe())
+        facts.append(("sampled check of the map", said))
+    return tuple(facts)

@@ -96,6 +96,10 @@ class DriftMap:
     probe: Mapping[str, Any]
     """Quality of the probe: `auroc`, `shuffled_auroc`, `bag_of_words_auroc`, `n`, and per other set
     `transfer`: {name: {"auroc"|"recall", "n"}}."""
+    what: str = "noise on its weights moves the probe's reading of harmfulness"
+    """What the drift is of, to follow "the further"."""
+    facts: tuple[tuple[str, str], ...] = ()
+    """How the map and the set were made and checked: name and value."""
 
 
 @dataclass(frozen=True)
@@ -283,6 +287,7 @@ class ReportData:
         if parts["drift"] is not None:
             drift = dict(parts["drift"])
             drift["paths"], drift["robust"] = tuple(drift["paths"]), tuple(drift["robust"])
+            drift["facts"] = tuple((name, value) for name, value in drift.get("facts", ()))
             parts["drift"] = DriftMap(**drift)
         return cls(**parts)
 

@@ -93,8 +93,8 @@ def _no_harm(found: Lookup) -> str:
         )
     if paired.high is None or paired.high > NO_HARM:
         return (
-            f"The evidence is insufficient to say whether plain tuning ({found.vanilla}) raised ASR: the rise "
-            f"over {found.start} is not significant, and one of more than {NO_HARM * 100:g} points is not "
+            f"The evidence is insufficient to say whether plain tuning ({found.vanilla}) raised ASR: it did "
+            f"not significantly over {found.start}, but a rise of more than {NO_HARM * 100:g} points is not "
             f"ruled out ({change}); ask more prompts."
         )
     return (
@@ -121,7 +121,8 @@ def _verdict(found: Lookup) -> str:
     compared = [standing for standing in standings if standing.verdict in ("same", "worse")]
     if compared:
         return (
-            f"No strategy can be told apart from a {found.uniform_rate} here, which is simpler: {rise}, and at the same held-out loss"
+            f"No strategy can be told apart from a {found.uniform_rate} here, which is simpler: {rise}, and "
+            "at the same held-out loss"
             f"{_remainder(found, standings, first=True)}{_controls(found)}{_uniform(found)}."
         )
     if not found.candidates:

@@ -126,9 +126,11 @@ def _drift(drift: DriftMap) -> dict[str, Any]:
             "split-half rank reliability of the map",
             MISSING if drift.split_half is None else f"{drift.split_half:.2f}",
         ),
+        *drift.facts,
     ]
     columns = ["Module path", "RMS drift", "Range over layers", "In the robust set", "Share"]
     return {
+        "what": drift.what,
         "summary": summary,
         "paths": Table("Drift by module path", columns, rows),
         "map": _map_table(drift),
