@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from public_data import shared
 from securetune.encoding import encode
 from securetune.evaluation.judges import JUDGES
 from securetune.formats import package_tuning_data
@@ -29,18 +29,6 @@ PUBLIC = {
     "alpaca_eval/alpaca_eval_instructions.json": "instruction",
     "oktest/OKTest.csv": "prompt",
 }
-
-
-def shared(name: str) -> Path:
-    root = os.environ.get("SECURETUNE_DATA")
-    folder = Path(root) if root else Path(__file__).resolve().parents[2] / "shared" / "data"
-    path = folder / name
-    if not path.is_file():
-        message = f"public data not found: {path} (set SECURETUNE_DATA)"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
-    return path
 
 
 def package_set(file: str, column: str) -> PromptSet:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from public_data import shared
 from securetune.cli import run_cli
 from securetune.errors import DataError
 from securetune.evaluation.judge_check import LabelledAnswer, check, cohen_kappa, read_labelled
