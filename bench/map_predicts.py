@@ -1,11 +1,11 @@
 """Does any map predict what real tuning does? The deciding table of docs/analysis.md.
 
 Usage: python bench/map_predicts.py [MODEL] [--adapter DIR] [--chat-template FILE] [--work runs/map-predicts]
-       [--addresses 30] [--sets 14] [--seeds 2] [--steps 10] [--rate 2e-3] [--quick]
+       [--addresses 24] [--sets 12] [--seeds 2] [--prompts 60] [--steps 10] [--rate 2e-3] [--quick]
 
 Trains one address at a time, then random sets of a quarter of the parameters, with LoRA on our benign tuning
-set, with every seed. On the package's 120 harmful evaluation prompts, which no map has seen, it measures the
-loss of refusals in two ways: the drop of the refusal rate (16 greedy tokens, list of Qi et al.), and the
+set, with every seed. On harmful prompts of the package's evaluation part, which no map has seen, it measures
+the loss of refusals in two ways: the drop of the refusal rate (16 greedy tokens, list of Qi et al.), and the
 drop of the mean refusal margin in units of its gap, which is finer but is what one of the proxies reads too.
 Every map's score of the address, or of the set (root of the sum of squares), is then correlated with the mean
 loss over the seeds. The ceiling is the rank correlation between seeds, stepped up to their mean
@@ -72,7 +72,7 @@ class Bench:
         texts, _ = analysis_prompts(package_prompts("selection"), 16 if options.quick else 48, 24, 0)
         self.texts = tuple(texts)
         harmful = package_prompts("evaluation").harmful
-        self.asked = list(harmful)[:8] if options.quick else list(harmful)
+        self.asked = random.Random(0).sample(list(harmful), options.prompts)
         self.data = package_tuning_data()
         self.margin = self.proxy("refusal-margin")
         self.identity = [
@@ -174,7 +174,7 @@ class Bench:
             for kind, size in sampled:
                 one = Perturbation(kind, size, updates=updates if kind == "update" else None)
                 found[f"{name}, {kind} (sampled)"] = map_sensitivity(
-                    replace(task, method="monte-carlo", draws=1, texts=texts[:16], perturbation=one)
+                    replace(task, method="monte-carlo", draws=1, texts=texts[:8], perturbation=one)
                 )
             print(f"maps of {name} are made", flush=True)
         lora = found["probe, gaussian"]
@@ -220,9 +220,10 @@ def main() -> None:
     parser.add_argument("--adapter")
     parser.add_argument("--chat-template")
     parser.add_argument("--work", type=Path, default=Path("runs/map-predicts"))
-    parser.add_argument("--addresses", type=int, default=30)
-    parser.add_argument("--sets", type=int, default=14)
+    parser.add_argument("--addresses", type=int, default=24)
+    parser.add_argument("--sets", type=int, default=12)
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--prompts", type=int, default=60)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--batch-size", type=int, default=8)
@@ -230,6 +231,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick:
         options.addresses, options.sets, options.steps, options.batch_size = 4, 4, 2, 2
+        options.prompts = 8
     set_up(verbose=False, quiet=True)
     quiet_libraries()
     bench = Bench(options)
