@@ -41,7 +41,8 @@ class AnalysisSettings(Settings):
     check_addresses: int = Field(12, ge=0)
     """Matrices that are sampled to check the closed form; 0 leaves the check out."""
     check_prompts: int = Field(16, ge=4)
-    check_draws: int = Field(4, ge=2)
+    check_draws: int = Field(4, ge=4)
+    """Per matrix; fewer leave no halves of draws, so no ceiling."""
     check_bound: float = Field(2.0, gt=1)
     """Ratio of sampled to predicted drift, either way, beyond which a matrix is named (ours)."""
     search: Literal["bisect", "greedy", "random"] = "bisect"

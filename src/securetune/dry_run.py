@@ -221,7 +221,7 @@ def _analysis_passes(pipeline: Pipeline, model: Any) -> int:
     )
     per_prompt = 3 if settings.method == "closed-form" else 1 + matrices * settings.draws
     check = settings.check_addresses * settings.check_draws * settings.check_prompts
-    # A budget is searched for, a share is verified once.
-    tests = 1 if settings.drift_budget is None else matrices.bit_length()
+    # A budget is searched for; the result, or a share, is verified once.
+    tests = 1 if settings.drift_budget is None else 1 + matrices.bit_length()
     verify = tests * settings.verify_draws * settings.verify_prompts
     return probe + settings.prompts * per_prompt + check + verify

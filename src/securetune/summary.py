@@ -10,6 +10,8 @@ import numpy as np
 
 from securetune.analysis.agreement import Agreement
 from securetune.analysis.analyze import Analysis
+from securetune.analysis.full_tables import markdown
+from securetune.analysis.search import RobustSet
 from securetune.analysis.sensitivity import SensitivityMap
 from securetune.files import read_json
 from securetune.report.data import ReportData, Result
@@ -22,19 +24,28 @@ def describe_analysis(
 ) -> tuple[dict[str, Any], str]:
     """What an analysis found; `full` is what `analyze --full` adds."""
     sensitivity, robust, quality = analysis.map, analysis.robust, analysis.probe
-    split_half = sensitivity.split_half()
+    split_half, over_draws = sensitivity.split_half(), sensitivity.split_half_draws()
     means = _by_path(sensitivity, sensitivity.drift)
     l2, l1 = (_by_path(sensitivity, v) for v in (sensitivity.lora_l2, sensitivity.lora_l1))
     content = {
         "plan": str(plan),
         "addresses": len(sensitivity.addresses),
+        "method": sensitivity.method,
         "split_half": split_half,
+        "split_half_draws": over_draws,
         "robust": len(robust.addresses),
+        "search": robust.method,
+        "granularity": robust.granularity,
+        "drift_budget": robust.budget,
         "share": robust.share,
+        "parameters": _parameters(sensitivity, robust),
+        "joint_tests": robust.tests,
+        "verify_draws": robust.draws,
         "predicted_drift": robust.predicted,
         "verified_drift": robust.verified,
         "stability": robust.stability,
         "stability_by_chance": robust.chance,
+        "stability_note": robust.stability_note,
         "drift_by_path": means,
         "lora_l2_by_path": l2,
         "lora_l1_by_path": l1,
@@ -51,24 +62,48 @@ def describe_analysis(
             for name, row in quality["transfer"].items()
         ),
         f"map: {len(sensitivity.addresses)} matrices, {sensitivity.method}, drift of the {sensitivity.proxy} "
-        f"in units of its harmful-harmless gap; split-half rank reliability {_number(split_half)}",
+        f"in units of its harmful-harmless gap; split-half rank reliability {_number(split_half)}"
+        + ("" if over_draws is None else f", over draws {_number(over_draws)}"),
         *(
             f"  {path}: {value:.4f}"
             + (f"; LoRA step L2 {l2[path]:.3g}, L1 {l1[path]:.3g}" if path in l1 else "")
             for path, value in sorted(means.items(), key=lambda item: -item[1])
         ),
         *([] if analysis.agreement is None else Agreement(**analysis.agreement).describe()),
-        f"robust set: {len(robust.addresses)} matrices, {robust.share:.1%} of the parameters; joint drift "
-        f"predicted {robust.predicted:.3f}, verified on other prompts {robust.verified:.3f} ({robust.draws} "
-        f"draws); overlap of the sets of two halves of the prompts {_number(robust.stability)}, by chance "
-        f"{_number(robust.chance)}",
+        *_describe_robust(sensitivity, robust),
     ]
-    if robust.excess > 1:
-        lines.append(f"  the verified drift is {robust.excess:.2f} times the predicted one")
     if full is not None:
-        lines += [*describe_full(full)]
+        lines.append(markdown(full))
     lines.append(f"plan: {plan}")
     return content, "\n".join(lines)
+
+
+def _parameters(sensitivity: SensitivityMap, robust: RobustSet) -> int:
+    sizes = dict(zip(sensitivity.addresses, sensitivity.sizes))
+    return sum(sizes[address] for address in robust.addresses)
+
+
+def _describe_robust(sensitivity: SensitivityMap, robust: RobustSet) -> list[str]:
+    budget = "no drift budget" if robust.budget is None else f"drift budget {robust.budget:g}"
+    noise = ", of noise that chose nothing" if robust.fresh else ""
+    lines = [
+        f"robust set ({robust.method}, by {robust.granularity}, {budget}): {len(robust.addresses)} matrices, "
+        f"{_parameters(sensitivity, robust):,} parameters, {robust.share:.1%} of those of all matrices",
+        f"  joint drift predicted {robust.predicted:.3f}, verified on other prompts {robust.verified:.3f} "
+        f"(draws: {robust.draws}{noise}); joint tests: {robust.tests}",
+    ]
+    if robust.budget is not None and robust.verified > robust.budget:
+        lines.append(f"  the verified drift is above the budget of {robust.budget:g}")
+    if robust.excess > 1:
+        lines.append(f"  the verified drift is {robust.excess:.2f} times the predicted one")
+    if robust.stability is None:
+        lines.append(f"  no overlap of the sets of two halves of the prompts: {robust.stability_note}")
+    else:
+        lines.append(
+            f"  overlap of the sets of two halves of the prompts {_number(robust.stability)}, by chance "
+            f"{_number(robust.chance)}"
+        )
+    return lines
 
 
 def _by_path(sensitivity: SensitivityMap, values: Any) -> dict[str, float]:
@@ -78,45 +113,6 @@ def _by_path(sensitivity: SensitivityMap, values: Any) -> dict[str, float]:
         if np.isfinite(value):
             found.setdefault(address.path, []).append(float(value))
     return {path: float(np.sqrt(np.mean(np.square(rows)))) for path, rows in found.items()}
-
-
-def describe_full(full: dict[str, Any]) -> list[str]:
-    """The tables of `analyze --full`, as Markdown, and the sentence on the patterns."""
-    lines = [full["sentence"]]
-    for title in ("proxies", "probes", "perturbations"):
-        lines += [
-            "",
-            f"| {title} | rank correlation with the map [95%] | n | overlap (chance) |",
-            "|---|---|---|---|",
-        ]
-        for row in full[title]:
-            if "note" in row:
-                lines.append(f"| {row['what']} | {row['note']} | | |")
-                continue
-            interval = f"{_number(row['spearman'])} [{_number(row['low'])}, {_number(row['high'])}]"
-            overlap = f"{row['iou']:.2f} ({row['chance']:.2f})"
-            lines.append(f"| {row['what']} | {interval} | {row['n']} | {overlap} |")
-    lines += ["", "| proxy | explained by generic drift (R squared) | rank correlation |", "|---|---|---|"]
-    for name, row in full["specificity"].items():
-        lines.append(f"| {name} | {_number(row.get('explained'))} | {_number(row.get('spearman'))} |")
-    lines += ["", "| perturbed together | share | noise | measured / predicted drift |", "|---|---|---|---|"]
-    lines += [
-        f"| {row['set']} | {row['share']:.1%} | {row['noise']:g} | {row['ratio']:.2f} |"
-        for row in full["joint"]
-    ]
-    lines += [
-        "",
-        "| perturbed | noise | frozen probe: AUROC, recall | re-fitted AUROC |",
-        "|---|---|---|---|",
-    ]
-    lines += [
-        f"| {row['what']} | {row['noise']:g} | {_number(row['frozen_auroc'])}, {row['frozen_recall']:.1%} | "
-        f"{_number(row['refitted_auroc'])} |"
-        for row in full["refit"]
-    ]
-    needed = full["prompts_needed"]
-    curve = ", ".join(f"{n}: {value:.2f}" for n, value in needed["curve"].items())
-    return [*lines, "", f"prompts needed for a stable map: {needed['needed'] or 'more'} ({curve})"]
 
 
 def describe_report(path: Path) -> tuple[dict[str, Any], str]:

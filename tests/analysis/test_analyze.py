@@ -16,6 +16,7 @@ import pytest
 
 from securetune.__main__ import main
 from securetune.analysis.analyze import analysis_prompts, read_analysis
+from securetune.analysis.full import probe_halves
 from securetune.analysis.sensitivity import SensitivityMap
 from securetune.config import Config
 from securetune.errors import ConfigError
@@ -25,7 +26,7 @@ from securetune.plan import TuningPlan
 from securetune.prompt_files import PackagePrompts, package_prompts, read_prompts
 from tiny_chat import fast_options, write_tuning_file
 
-SMALL = ["analysis.check_addresses=3", "analysis.check_prompts=4", "analysis.check_draws=2"]
+SMALL = ["analysis.check_addresses=3", "analysis.check_prompts=4", "analysis.check_draws=4"]
 OPTIONS = [*fast_options(), *(word for option in SMALL for word in ("--set", option))]
 
 
@@ -205,14 +206,47 @@ def test_a_budget_that_nothing_fits_ends_with_a_remedy(
     assert "Raise the budget" in capsys.readouterr().err
 
 
+def test_halves_of_the_probe_prompts_are_disjoint_and_keep_pairs() -> None:
+    roles = package_prompts("probe")
+    first, second = probe_halves(roles, 0)
+    groups = [{p.pair or p.id for part in half for p in part} for half in (first, second)]
+    assert not groups[0] & groups[1]
+    for whole, one, other in zip(roles, first, second):
+        assert len(one) + len(other) == len(whole) and abs(len(one) - len(other)) <= 1
+    assert [part.prompts for part in probe_halves(roles, 1)[0]] != [part.prompts for part in first]
+
+
+def test_what_a_search_found_is_printed_and_in_the_json(
+    chat_model: Path, data: Path, tmp_path: Path, capsys: Any
+) -> None:
+    more = ["--set", "analysis.drift_budget=1000", "--set", "analysis.check_addresses=0"]
+    more += ["--set", "analysis.method=monte-carlo", "--set", "analysis.perturbation=zero"]
+    capsys.readouterr()
+    assert main(arguments(chat_model, data, tmp_path, *more)) == 0
+    text = capsys.readouterr().out
+    assert "robust set (bisect, by matrix, drift budget 1000): " in text and "100.0%" in text
+    assert "(draws: 1); joint tests: " in text, "zero draws nothing"
+    assert main(arguments(chat_model, data, tmp_path, *more, "--json")) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["search"], found["granularity"], found["drift_budget"]) == ("bisect", "matrix", 1000)
+    assert found["share"] == 1.0 and found["parameters"] > 0 and found["joint_tests"] > 1
+    assert found["verify_draws"] == 1 and found["method"] == "monte-carlo"
+    log = (tmp_path / "analysis" / "search.jsonl").read_text().splitlines()
+    assert all(json.loads(line)["value"]["seeds"] == [0] for line in log) and len(log) == found["joint_tests"]
+
+
 def test_the_full_analysis_answers_every_section_and_resumes(
     finished: Path, chat_model: Path, data: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from securetune.analysis import full
+    from securetune.analysis import full, full_tables
 
     monkeypatch.setattr(full, "SAMPLED_ADDRESSES", 4)
     monkeypatch.setattr(full, "SAMPLED_PROMPTS", 4)
     monkeypatch.setattr(full, "SAMPLED_DRAWS", 2)
+    monkeypatch.setattr(full, "JOINT_DRAWS", 4)
+    monkeypatch.setattr(full, "SINGLES", 2)
+    monkeypatch.setattr(full, "NOISE_SEEDS", 2)
+    monkeypatch.setattr(full, "REFIT_DRAWS", 2)
     monkeypatch.setattr(full, "SIZES", (1.0, 5.0))
     monkeypatch.setattr(full, "PROBE_SEEDS", 1)
     monkeypatch.setattr(full, "SET_SHARES", (0.5, 1.0))
@@ -228,7 +262,12 @@ def test_the_full_analysis_answers_every_section_and_resumes(
     kinds = {row["what"].split()[0] for row in content["perturbations"]}
     assert kinds == {"gaussian", "gaussian-equal", "scale", "zero", "low-rank", "update"}
     assert {row["what"] for row in content["refit"]} == {"nothing", "robust set", "the rest", "everything"}
-    assert [test["pattern"] for test in content["patterns"]] == ["A", "B", "C"]
+    assert [test["pattern"] for test in content["patterns"]] == ["A", "B", "C", "C"]
+    assert [test["noise"] for test in content["patterns"]][2:] == pytest.approx([0.1, 0.5])
+    assert {row["n"] for row in content["refit"]} == {sum(map(len, package_prompts("probe")))}
+    stable = [row["what"].split()[0] for row in content["stability"]]
+    assert stable == ["halves", "other", "sampled,"]
+    assert full_tables.markdown(content) in text, "exactly these tables"
     assert all(row["ratio"] > 0 for row in content["joint"])
 
     def measured_again(*_: Any, **__: Any) -> None:

@@ -8,10 +8,14 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from securetune.addressing import Address
 from securetune.analysis.sensitivity import MapTask, SensitivityMap, map_sensitivity, rank_correlation
 from securetune.models.module_map import ModuleMap
+
+NAMING_DRAWS = 32
+"""Fresh draws of a matrix whose sampled drift lies beyond the bound, before it is named (ours)."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +36,12 @@ class Agreement:
     bound: float
     """Largest ratio, either way, that counts as agreement."""
     outside: tuple[str, ...]
-    """Addresses beyond the bound: there the first order fails."""
+    """Addresses whose ratio is beyond the bound with its whole interval: there the first order fails."""
     experts: tuple[str, ...]
     """Fused experts among the addresses: routing is discrete, and gradients do not see it switch."""
+    doubtful: tuple[dict[str, Any], ...] = ()
+    """Addresses whose ratio is beyond the bound by point estimate: `address`, `sampled` and `draws` (more
+    draws, where they were made), and `low` and `high`, the 95% interval of the ratio (`None`: infinite)."""
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON-able dictionary."""
@@ -49,17 +56,24 @@ class Agreement:
         ]
         values = dict(zip(self.addresses, zip(self.predicted, self.sampled)))
         for address in self.experts:
-            lines.append(f"  expert {address}: {_pair(values[address])}")
+            predicted, sampled = values[address]
+            lines.append(f"  expert {address}: predicted {predicted:.4g}, sampled {sampled:.4g}")
         if self.outside:
             lines.append(f"  beyond a factor of {self.bound:g}, the first order does not hold at:")
-            lines += [f"    {address}: {_pair(values[address])}" for address in self.outside]
+        for row in self.doubtful:
+            if row["address"] in self.outside:
+                lines.append(
+                    f"    {row['address']}: predicted {values[row['address']][0]:.4g}, sampled "
+                    f"{row['sampled']:.4g} ({row['draws']} draws), ratio within [{_shown(row['low'])}, "
+                    f"{_shown(row['high'])}]"
+                )
         return lines
 
 
 def check_map(
     task: MapTask, found: SensitivityMap, *, addresses: int, prompts: int, draws: int, bound: float
 ) -> Agreement:
-    """Sample a few addresses of a map.
+    """Sample a few addresses of a map; those that seem to be beyond the bound, once more with more draws.
 
     Args:
         task: how the map was made.
@@ -71,27 +85,61 @@ def check_map(
     """
     chosen = _chosen(task.modules, found.addresses, addresses, task.seed)
     rows = range(min(prompts, len(task.texts)))
-    texts = task.texts[: len(rows)]
     again = replace(
-        task, method="monte-carlo", addresses=chosen, draws=draws, texts=texts, seed=task.seed + 1
+        task,
+        method="monte-carlo",
+        addresses=chosen,
+        draws=draws,
+        texts=task.texts[: len(rows)],
+        seed=task.seed + 1,
+        paired=False,
     )
-    sampled = map_sensitivity(again)
-    return compare(found.at(chosen, rows), sampled, bound, _experts(task.modules, chosen))
+    predicted, sampled = found.at(chosen, rows), map_sensitivity(again)
+    doubtful = tuple(address for address, _ in _doubtful(predicted, sampled, bound))
+    more = None
+    if doubtful:
+        more = map_sensitivity(
+            replace(again, addresses=doubtful, draws=NAMING_DRAWS, seed=again.seed + draws)
+        )
+    return compare(predicted, sampled, bound, _experts(task.modules, chosen), more)
 
 
 def compare(
-    predicted: SensitivityMap, sampled: SensitivityMap, bound: float, experts: Sequence[Address] = ()
+    predicted: SensitivityMap,
+    sampled: SensitivityMap,
+    bound: float,
+    experts: Sequence[Address] = (),
+    more: SensitivityMap | None = None,
 ) -> Agreement:
-    """Compare two maps of the same addresses and prompts."""
+    """Compare two maps of the same addresses and prompts.
+
+    Args:
+        predicted: the closed form.
+        sampled: the same addresses, sampled.
+        bound: see `Agreement`.
+        experts: the fused experts among them.
+        more: the addresses whose ratio in `sampled` is beyond the bound, sampled again: what they are named
+            by. Their first draws selected them, so they do not count.
+    """
     first, second = predicted.drift, sampled.drift
-    positive = (first > 0) & (second > 0)
-    ratio = np.divide(second, first, out=np.ones_like(first), where=positive)
-    ratio[positive != ((first > 0) | (second > 0))] = np.inf
+    ratio = _ratios(first, second)
     half = sampled.split_half_draws()
     assert sampled.per_draw is not None
-    names = [str(address) for address in predicted.addresses]
+    rows = []
+    for address, expected in _doubtful(predicted, sampled, bound):
+        source = sampled if more is None else more
+        place = source.addresses.index(address)
+        assert source.per_draw is not None
+        values = source.per_draw[:, place]
+        low, high = ratio_interval(values, expected)
+        rows.append({
+            "address": str(address), "sampled": float(source.drift[place]), "draws": len(values),
+            "low": low if np.isfinite(low) else None, "high": high if np.isfinite(high) else None,
+            "outside": low > bound or high < 1 / bound,
+        })  # fmt: skip
+    positive = (first > 0) & (second > 0)
     return Agreement(
-        addresses=tuple(names),
+        addresses=tuple(str(address) for address in predicted.addresses),
         predicted=tuple(map(float, first)),
         sampled=tuple(map(float, second)),
         prompts=len(sampled.per_prompt),
@@ -100,9 +148,48 @@ def compare(
         ceiling=None if half is None else float(np.sqrt(max(0.0, 2 * half / (1 + half)))),
         median_ratio=float(np.median(ratio[positive])) if positive.any() else None,
         bound=bound,
-        outside=tuple(name for name, value in zip(names, ratio) if not 1 / bound <= value <= bound),
+        outside=tuple(str(row["address"]) for row in rows if row["outside"]),
         experts=tuple(str(address) for address in experts),
+        doubtful=tuple(rows),
     )
+
+
+def ratio_interval(draws: np.ndarray, expected: float, level: float = 0.95) -> tuple[float, float]:
+    """Interval of the ratio of the true root-mean-square drift to `expected`.
+
+    A draw's squared drift counts as chi-squared with one degree of freedom: to first order it has at least
+    one, and no more where all prompts move together. The interval is at least as wide as it must be.
+
+    Args:
+        draws: root-mean-square drift over the prompts, one per draw.
+        expected: drift; 0 makes the ratio of anything but 0 infinite.
+        level: of confidence.
+    """
+    total, n = float(np.sum(np.square(draws))), len(draws)
+    if expected == 0:
+        return (1.0, 1.0) if total == 0 else (np.inf, np.inf)
+    low, high = stats.chi2.ppf([(1 + level) / 2, (1 - level) / 2], n)
+    return float(np.sqrt(total / low)) / expected, float(np.sqrt(total / high)) / expected
+
+
+def _ratios(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Sampled over predicted drift; infinite where only one of them is 0, 1 where both are."""
+    positive = (first > 0) & (second > 0)
+    ratio = np.divide(second, first, out=np.ones_like(first), where=positive)
+    ratio[positive != ((first > 0) | (second > 0))] = np.inf
+    return np.asarray(ratio)
+
+
+def _doubtful(
+    predicted: SensitivityMap, sampled: SensitivityMap, bound: float
+) -> list[tuple[Address, float]]:
+    """Address and predicted drift where the ratio is beyond the bound."""
+    ratio = _ratios(predicted.drift, sampled.drift)
+    return [
+        (address, float(expected))
+        for address, expected, value in zip(predicted.addresses, predicted.drift, ratio)
+        if not 1 / bound <= value <= bound
+    ]
 
 
 def _chosen(modules: ModuleMap, addresses: Sequence[Address], n: int, seed: int) -> tuple[Address, ...]:
@@ -116,10 +203,6 @@ def _chosen(modules: ModuleMap, addresses: Sequence[Address], n: int, seed: int)
 def _experts(modules: ModuleMap, addresses: Sequence[Address]) -> list[Address]:
     """Addresses of stacked matrices: fused experts."""
     return [address for address in addresses if modules.weight(address)[1].ndim > 2]
-
-
-def _pair(values: tuple[float, float]) -> str:
-    return f"predicted {values[0]:.4g}, sampled {values[1]:.4g}"
 
 
 def _shown(value: float | None) -> str:

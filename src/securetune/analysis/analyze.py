@@ -131,6 +131,7 @@ def plan_map(
     task = MapTask(
         model, tokenizer, modules, proxy, tuple(texts), perturbation, settings.method,
         batch_size=settings.batch_size, draws=settings.draws, lora_rank=settings.lora_rank, seed=config.seed,
+        paired=True,
     )  # fmt: skip
     return task, others
 
@@ -258,10 +259,9 @@ def _search(
     task: MapTask, found: SensitivityMap, others: list[str], config: Config, directory: Path
 ) -> RobustSet:
     settings = config.analysis
-    seeds = range(config.seed, config.seed + settings.verify_draws)
     sampler = Sampler(task.model, task.tokenizer, task.modules, task.proxy, others, task.batch_size)
 
-    def verify(addresses: Sequence[Address]) -> list[float]:
+    def verify(addresses: Sequence[Address], seeds: Sequence[int]) -> list[float]:
         draws: list[float] = []
         with progress(f"joint verification of {len(addresses)} matrices", len(seeds)) as advance:
             for seed in seeds:
@@ -272,6 +272,7 @@ def _search(
     return find_robust_set(
         found, verify, share=settings.share, budget=settings.drift_budget, method=settings.search,
         granularity=settings.granularity, seed=config.seed, log_path=directory / "search.jsonl",
+        draws=settings.verify_draws if task.perturbation.draws else None,
     )  # fmt: skip
 
 

@@ -108,8 +108,13 @@ def cross_validated(
     folds: int,
     seed: int,
     fit: Fit = fit_logistic,
+    scored: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Out-of-fold logits `[rows]`; rows of one group (a harmful prompt and its twin) share a fold."""
+    """Out-of-fold logits `[rows]`; rows of one group (a harmful prompt and its twin) share a fold.
+
+    `scored` holds other features of the same rows, on which the classifiers are tested.
+    """
+    scored = features if scored is None else scored
     names = sorted(set(groups))
     order = np.random.default_rng(seed).permutation(len(names))
     fold_of = {names[index]: position % folds for position, index in enumerate(order)}
@@ -118,7 +123,7 @@ def cross_validated(
     for fold in range(folds):
         test = assigned == fold
         if test.any():
-            logits[test] = fit(features[~test], labels[~test], l2)(features[test]).float()
+            logits[test] = fit(features[~test], labels[~test], l2)(scored[test]).float()
     return logits
 
 

@@ -1,4 +1,4 @@
-"""`analyze --full`: proxies, probes, perturbations, patterns and reliability, each against the map in use."""
+"""`analyze --full`: proxies, probes, stability, perturbations, patterns, each against the closed form."""
 
 from __future__ import annotations
 
@@ -6,22 +6,21 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import combinations
 from typing import Any
-
-import numpy as np
 
 from securetune.addressing import Address
 from securetune.analysis import patterns
 from securetune.analysis.analyze import Analysis, plan_map
 from securetune.analysis.classifiers import CLASSIFIERS
+from securetune.analysis.joint import JointStudy, together_patterns
 from securetune.analysis.perturb import KINDS, Perturbation, equal_reference
 from securetune.analysis.probe import Probe, fit_probe
 from securetune.analysis.proxies import PROXIES, ProbeLogit, Proxy, fit_proxy
-from securetune.analysis.refit import refit_under
+from securetune.analysis.refit import LabelledStates, refit_under
 from securetune.analysis.reliability import compare_maps, prompts_needed, specificity
 from securetune.analysis.rows import Rows
-from securetune.analysis.sampling import Sampler, root_mean_square
-from securetune.analysis.search import rank_units, take_share, units_of
+from securetune.analysis.sampling import Sampler
 from securetune.analysis.sensitivity import MapTask, SensitivityMap, map_sensitivity
 from securetune.analysis.updates import adapter_updates
 from securetune.config import Config
@@ -29,13 +28,20 @@ from securetune.errors import DataError
 from securetune.files import write_json
 from securetune.inputs import Prompts
 from securetune.progress import log
-from securetune.prompts import PromptSet
+from securetune.prompt_files import PackagePrompts
+from securetune.prompts import Prompt, PromptSet
 
 SAMPLED_ADDRESSES, SAMPLED_PROMPTS, SAMPLED_DRAWS = 60, 16, 4
 SIZES = (0.5, 1.0, 5.0)
-"""Noise of the stability tables, in units of `analysis.noise_scale`."""
+"""Noise of the perturbations and of joint drift, in units of `analysis.noise_scale`."""
 SET_SHARES = (0.125, 0.25, 0.5, 1.0)
-PROBE_SEEDS = 3
+JOINT_DRAWS = 8
+"""Draws of noise on each robust set, the evidence for pattern C."""
+SINGLES = 12
+"""Robust matrices that are perturbed one at a time beside the joint tests."""
+PROBE_SEEDS, NOISE_SEEDS, REFIT_DRAWS = 3, 3, 3
+STABILITY_SEEDS = 1000
+"""Added to the seed of the run, once or more often: noise that the map has not used."""
 
 
 def examine(
@@ -50,11 +56,12 @@ def examine(
         tokenizer: its tokenizer.
         prompts: by role.
         config: the settings of the analysis.
-        analysis: finished; its map is the reference.
+        analysis: finished.
 
     Returns:
-        `proxies`, `probes`, `perturbations` (lists of `MapComparison`, or `{"what", "note"}` where one cannot
-        be measured), `specificity`, `prompts_needed`, `split_half`, `joint`, `refit`, `patterns`, `sentence`.
+        `reference` (what `proxies` and `perturbations` are compared with), `proxies`, `probes`, `stability`,
+        `perturbations` (lists of `MapComparison`, or `{"what", "note"}` where one cannot be measured),
+        `specificity`, `prompts_needed`, `split_half`, `joint`, `refit`, `patterns`, `sentence`.
     """
     study = _Study(model, tokenizer, prompts, config, analysis)
     rows = Rows(analysis.directory, "full")
@@ -62,6 +69,7 @@ def examine(
         "proxies": study.proxies,
         "specificity": study.specificities,
         "probes": study.probes,
+        "stability": study.stability,
         "perturbations": study.perturbations,
         "joint": study.joint,
         "refit": study.refits,
@@ -71,20 +79,44 @@ def examine(
             log.info("full analysis, %d of %d: %s", number, len(sections), name)
             rows.append(name, measure())
     content = {name: rows.done[name] for name in sections}
-    reference = analysis.map
+    used = analysis.map
     tests = [
-        patterns.depth_pattern(reference, seed=config.seed),
-        patterns.query_key_pattern(reference, seed=config.seed),
-        patterns.together_pattern([row["ratio"] for row in content["joint"]], seed=config.seed),
+        patterns.depth_pattern(used, seed=config.seed),
+        patterns.query_key_pattern(used, seed=config.seed),
+        *together_patterns(content["joint"]),
     ]
+    settings = config.analysis
     content |= {
-        "prompts_needed": prompts_needed(reference, seed=config.seed),
-        "split_half": {"prompts": reference.split_half(), "draws": reference.split_half_draws()},
+        "reference": f"closed form, gaussian {settings.noise_scale:g}, {settings.proxy}",
+        "prompts_needed": prompts_needed(used, seed=config.seed),
+        "split_half": {"prompts": used.split_half(), "draws": used.split_half_draws()},
         "patterns": [test.to_json() for test in tests],
         "sentence": patterns.describe(tests),
     }
     write_json(analysis.directory / "full.json", content)
     return content
+
+
+def probe_halves(roles: PackagePrompts, seed: int) -> tuple[list[PromptSet], list[PromptSet]]:
+    """Two disjoint random halves of the probe prompts; a harmful prompt and its twin are in the same one."""
+
+    def group(prompt: Prompt) -> str:
+        return prompt.pair or prompt.id
+
+    rng = random.Random(seed)
+    chosen: set[str] = set()
+    seen: set[str] = set()
+    for part in roles:
+        fresh = sorted({group(prompt) for prompt in part} - seen)
+        rng.shuffle(fresh)
+        chosen |= set(fresh[: len(fresh) // 2])
+        seen |= set(fresh)
+
+    def half(first: bool) -> list[PromptSet]:
+        kept = [tuple(p for p in part if (group(p) in chosen) == first) for part in roles]
+        return [replace(part, prompts=prompts) for part, prompts in zip(roles, kept)]
+
+    return half(True), half(False)
 
 
 @dataclass
@@ -115,12 +147,26 @@ class _Study:
         noise = Perturbation("gaussian", self.config.analysis.noise_scale)
         return replace(self.task, method="closed-form", perturbation=noise)
 
-    def compared(self, what: str, found: SensitivityMap) -> dict[str, Any]:
-        share = self.analysis.robust.share
-        return compare_maps(what, self.analysis.map, found, share, self.config.seed).to_json()
+    @property
+    def reference(self) -> SensitivityMap:
+        """The closed form of the proxy in use."""
+        return self._map_of(self.config.analysis.proxy)
+
+    @cached_property
+    def elsewhere(self) -> SensitivityMap:
+        """The same on the prompts of the verification, which no map was made on."""
+        return map_sensitivity(replace(self.closed, texts=tuple(self._planned[1])))
+
+    def compared(
+        self, what: str, found: SensitivityMap, reference: SensitivityMap | None = None
+    ) -> dict[str, Any]:
+        robust = self.analysis.robust
+        reference = self.reference if reference is None else reference
+        row = compare_maps(what, reference, found, robust.share, robust.granularity, self.config.seed)
+        return row.to_json()
 
     def proxies(self) -> list[dict[str, Any]]:
-        """The closed form of every proxy against the map in use."""
+        """The closed form of every proxy against that of the one in use."""
         found = []
         for name in PROXIES:
             try:
@@ -135,91 +181,85 @@ class _Study:
         found: dict[str, Any] = {}
         for name in PROXIES[:-1]:
             try:
-                found[name] = specificity(self._map_of(name), generic).to_json()
+                found[name] = specificity(self._map_of(name), generic, self.config.seed).to_json()
             except DataError as error:
                 found[name] = {"note": str(error)}
         return found
 
     def probes(self) -> list[dict[str, Any]]:
-        """Other classifiers, other probe data, other samples of the probe data."""
-        settings, roles = self.config.analysis, self.prompts.probe
+        """Other classifiers and other probe data, against the closed form of the probe."""
+        kind, roles = self.config.analysis.probe, self.prompts.probe
         variants: list[tuple[str, list[PromptSet], str]] = [
-            (f"classifier {kind}", list(roles), kind) for kind in CLASSIFIERS
+            (f"classifier {name}", list(roles), name) for name in CLASSIFIERS
         ]
-        variants.append(("data: harmful against twins", [roles.harmful, roles.twins], settings.probe))
-        variants.append(("data: harmful against ordinary", [roles.harmful, roles.ordinary], settings.probe))
-        for seed in range(PROBE_SEEDS):
-            halves = [part.take(len(part) // 2, seed) for part in roles]
-            variants.append((f"half of the data, seed {seed}", halves, settings.probe))
+        variants.append(("data: harmful against twins", [roles.harmful, roles.twins], kind))
+        variants.append(("data: harmful against ordinary", [roles.harmful, roles.ordinary], kind))
         found = []
-        for what, parts, kind in variants:
+        for what, parts, name in variants:
             try:
-                probe = fit_probe(
-                    self.model, self.tokenizer, parts, l2=settings.probe_l2, kind=kind,
-                    folds=settings.folds, seed=self.config.seed,
-                )  # fmt: skip
+                probe = self._fitted(parts, name)
             except DataError as error:
                 found.append({"what": what, "note": str(error)})
                 continue
-            other = map_sensitivity(replace(self.closed, proxy=ProbeLogit(probe)))
-            row = self.compared(what, other) | {"auroc": probe.quality["auroc"]}
-            found.append(row | {"bag_of_words_auroc": probe.quality["bag_of_words_auroc"]})
+            row = self.compared(what, self._map_by(probe), self._map_of("probe"))
+            keys = ("auroc", "shuffled_auroc", "bag_of_words_auroc")
+            found.append(row | {key: probe.quality[key] for key in keys})
+        return found
+
+    def stability(self) -> list[dict[str, Any]]:
+        """Maps that differ by chance: halves of the probe prompts, other prompts, seeds of the noise."""
+        found: list[dict[str, Any]] = []
+        for seed in range(PROBE_SEEDS):
+            what = f"halves of the probe prompts, split {seed}"
+            try:
+                probes = [
+                    self._fitted(parts, self.config.analysis.probe)
+                    for parts in probe_halves(self.prompts.probe, seed)
+                ]
+            except DataError as error:
+                found.append({"what": what, "note": str(error)})
+                continue
+            first, second = map(self._map_by, probes)
+            found.append(self.compared(what, second, first))
+        found.append(self.compared("other selection prompts", self.elsewhere))
+        noise = self.closed.perturbation
+        sampled = [self._sampled(noise, STABILITY_SEEDS * (1 + i)) for i in range(NOISE_SEEDS)]
+        for (i, first), (k, second) in combinations(enumerate(sampled), 2):
+            found.append(self.compared(f"sampled, noise seeds {i} and {k}", second, first))
         return found
 
     def perturbations(self) -> list[dict[str, Any]]:
         """Sampled maps of every kind, and of Gaussian noise of several sizes, on some addresses."""
         settings = self.config.analysis
-        addresses = self._some_addresses()
-        task = replace(
-            self.task, method="monte-carlo", addresses=addresses, draws=SAMPLED_DRAWS,
-            texts=self.task.texts[:SAMPLED_PROMPTS], perturbation=Perturbation(),
-        )  # fmt: skip
         size = settings.noise_scale
         kinds = [Perturbation("gaussian", size * times) for times in SIZES]
         kinds += [Perturbation(kind, size) for kind in ("scale", "zero", "low-rank")]
         kinds.append(Perturbation("gaussian-equal", size, reference=equal_reference(self.task.modules)))
+        if settings.update_from is not None:
+            updates = adapter_updates(self.model, settings.update_from)
+            kinds.append(Perturbation("update", 1.0, updates=updates))
         found: list[dict[str, Any]] = []
-        for perturbation in kinds:
-            found.append(self._sampled_row(task, perturbation))
+        for kind in kinds:
+            sized = "" if kind.kind == "zero" else f" {kind.size:g}"
+            sampled = self._sampled(kind)
+            prompts = range(len(sampled.per_prompt))
+            row = self.compared(f"{kind.kind}{sized}", sampled, self.reference.at(sampled.addresses, prompts))
+            found.append(row | {"split_half_draws": sampled.split_half_draws(), "prompts": len(prompts)})
         if settings.update_from is None:
             found.append({"what": "update", "note": "set analysis.update_from to a tuned adapter"})
-        else:
-            updates = adapter_updates(self.model, settings.update_from)
-            found.append(self._sampled_row(task, Perturbation("update", 1.0, updates=updates)))
         assert {row["what"].split()[0] for row in found} == set(KINDS)
         return found
 
     def joint(self) -> list[dict[str, Any]]:
-        """Measured joint drift against the additive prediction, by size of the set and of the noise."""
+        """Joint drift of sets on the prompts of the verification."""
         task, others = self._planned
-        reference = map_sensitivity(replace(self.closed, texts=tuple(others)))
         sampler = Sampler(self.model, self.tokenizer, task.modules, task.proxy, others, task.batch_size)
-        units = units_of(reference.addresses, "matrix")
-        rng = np.random.default_rng(self.config.seed)
-        found = []
-        for share in SET_SHARES:
-            orders = {"most robust": rank_units(reference)}
-            if share < 1:
-                orders |= {f"random {i}": [units[k] for k in rng.permutation(len(units))] for i in range(2)}
-            for which, order in orders.items():
-                chosen = take_share(order, reference.sizes, share)
-                for times in SIZES:
-                    noise = Perturbation("gaussian", self.config.analysis.noise_scale * times)
-                    draws = sampler.joint_drift(
-                        [reference.addresses[i] for i in chosen], noise, range(SAMPLED_DRAWS)
-                    )
-                    predicted = times * reference.predicted_joint(chosen)
-                    measured = root_mean_square(draws)
-                    found.append({
-                        "share": share, "set": which, "matrices": len(chosen), "noise": noise.size,
-                        "predicted": predicted, "measured": measured, "draws": draws,
-                        "ratio": measured / predicted if predicted else 0.0,
-                    })  # fmt: skip
-        return found
+        study = JointStudy(SET_SHARES, SIZES, JOINT_DRAWS, SAMPLED_DRAWS, SINGLES)
+        return study.measure(sampler, self.elsewhere, self.config.seed)
 
     def refits(self) -> list[dict[str, Any]]:
         """The frozen and a re-fitted probe with the robust set, the rest, and everything perturbed."""
-        settings = self.config.analysis
+        settings, seed = self.config.analysis, self.config.seed
         robust = set(self.analysis.robust.addresses)
         every = self.analysis.map.addresses
         groups: dict[str, Sequence[Address]] = {
@@ -228,17 +268,31 @@ class _Study:
             "the rest": [address for address in every if address not in robust],
             "everything": every,
         }
+        before = LabelledStates.read(
+            self.model, self.tokenizer, list(self.prompts.probe), settings.batch_size
+        )
         found = []
         for what, addresses in groups.items():
-            for times in (1.0, SIZES[-1]) if addresses else (1.0,):
+            for times in (1.0, SIZES[-1]) if addresses else (0.0,):
                 noise = Perturbation("gaussian", settings.noise_scale * times)
                 row = refit_under(
-                    what, self.model, self.tokenizer, self.task.modules, self.probe, list(self.prompts.probe),
-                    addresses, noise, l2=settings.probe_l2, folds=settings.folds, seed=self.config.seed,
+                    what, self.model, self.tokenizer, self.task.modules, before, addresses, noise,
+                    kind=settings.probe, l2=settings.probe_l2, folds=settings.folds,
+                    seeds=range(seed, seed + (REFIT_DRAWS if addresses else 1)),
                     batch_size=settings.batch_size,
                 )  # fmt: skip
                 found.append(row.to_json() | {"noise": noise.size})
         return found
+
+    def _fitted(self, parts: Sequence[PromptSet], kind: str) -> Probe:
+        settings = self.config.analysis
+        return fit_probe(
+            self.model, self.tokenizer, parts, l2=settings.probe_l2, kind=kind, folds=settings.folds,
+            seed=self.config.seed,
+        )  # fmt: skip
+
+    def _map_by(self, probe: Probe) -> SensitivityMap:
+        return map_sensitivity(replace(self.closed, proxy=ProbeLogit(probe)))
 
     def _map_of(self, name: str) -> SensitivityMap:
         if name not in self._maps:
@@ -246,23 +300,28 @@ class _Study:
                 name, self.model, self.tokenizer, self.task.modules, self.probe, self.prompts.probe,
                 self.task.batch_size,
             )  # fmt: skip
-            # The control is read on prompts that have nothing to do with harm.
-            texts = tuple(self.prompts.selection.ordinary.texts()) if name == "generic" else self.task.texts
-            self._maps[name] = map_sensitivity(replace(self.closed, proxy=proxy, texts=texts))
+            task = replace(self.closed, proxy=proxy)
+            if name == "generic":
+                # The control is read on prompts that have nothing to do with harm.
+                texts = tuple(self.prompts.selection.ordinary.texts())
+                task = replace(task, texts=texts, paired=False)
+            self._maps[name] = map_sensitivity(task)
         return self._maps[name]
 
     @cached_property
     def _maps(self) -> dict[str, SensitivityMap]:
-        return {}
+        used = self.analysis.map
+        closed = (used.method, used.perturbation) == ("closed-form", "gaussian")
+        return {used.proxy: used} if closed else {}
 
-    def _some_addresses(self) -> tuple[Address, ...]:
+    def _sampled(self, perturbation: Perturbation, seed: int = 0) -> SensitivityMap:
+        """The sampled map of some addresses on some prompts; `seed` is added to the run's."""
         every = self.analysis.map.addresses
-        return tuple(
-            sorted(random.Random(self.config.seed).sample(every, min(SAMPLED_ADDRESSES, len(every))))
-        )
-
-    def _sampled_row(self, task: MapTask, perturbation: Perturbation) -> dict[str, Any]:
-        found = map_sensitivity(replace(task, perturbation=perturbation))
-        sized = "" if perturbation.kind == "zero" else f" {perturbation.size:g}"
-        row = self.compared(f"{perturbation.kind}{sized}", found)
-        return row | {"split_half_draws": found.split_half_draws(), "prompts": len(task.texts)}
+        some = random.Random(self.config.seed).sample(every, min(SAMPLED_ADDRESSES, len(every)))
+        return map_sensitivity(
+            replace(
+                self.task, method="monte-carlo", addresses=tuple(sorted(some)), draws=SAMPLED_DRAWS,
+                texts=self.task.texts[:SAMPLED_PROMPTS], perturbation=perturbation,
+                seed=self.config.seed + seed,
+            )
+        )  # fmt: skip

@@ -28,12 +28,14 @@ class PatternTest:
     effect: float | None
     """A: mean rank correlation of depth and drift within a module type (negative: early layers are more
     sensitive). B: mean log ratio of the drift of Q and K to that of the other types in the same layer.
-    C: mean log ratio of the measured joint drift to the additive prediction."""
+    C: log ratio of the measured joint drift (root mean square over draws) to the additive prediction."""
     p_value: float | None
-    """Two-sided, by permutation."""
+    """Two-sided. A and B: by permutation. C: by a t-test."""
     n: int
-    """A: module types. B: layers. C: joint tests."""
+    """A: module types. B: layers. C: independent draws of noise."""
     sentence: str
+    noise: float | None = None
+    """C: size of the perturbation."""
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON-able dictionary."""
@@ -41,7 +43,11 @@ class PatternTest:
 
 
 def depth_pattern(sensitivity: SensitivityMap, permutations: int = 2000, seed: int = 0) -> PatternTest:
-    """Pattern A: early layers are more sensitive. Permutes the layers within each module type."""
+    """Pattern A: early layers are more sensitive. Permutes whole layers, the same way in every module type.
+
+    A layer that is sensitive in one type tends to be so in all, so the types are no independent evidence.
+    Layers are exchangeable under the null: a drift that wanders slowly with depth can pass for a relation.
+    """
     series = [
         (np.array([layer for layer, _ in rows]), np.array([drift for _, drift in rows]))
         for rows in _by_path(sensitivity).values()
@@ -49,21 +55,32 @@ def depth_pattern(sensitivity: SensitivityMap, permutations: int = 2000, seed: i
     ]
     if not series:
         return PatternTest("A", None, None, 0, "Depth cannot be tested: fewer than three layers.")
-    ranks = [(stats.rankdata(layers), stats.rankdata(drift)) for layers, drift in series]
+    layers = np.unique(np.concatenate([at for at, _ in series]))
+    places = [(np.searchsorted(layers, at), _standardised(stats.rankdata(drift))) for at, drift in series]
 
-    def effect(shuffle: Callable[[np.ndarray], np.ndarray]) -> float:
-        return float(np.mean([np.corrcoef(layers, shuffle(drift))[0, 1] for layers, drift in ranks]))
+    def effects(depths: np.ndarray) -> np.ndarray:
+        """Mean rank correlation for each row of `depths` `[n, layers]`, which holds every depth once."""
+        found = [_standardised(depths[:, at].argsort(1).argsort(1)) @ ranks for at, ranks in places]
+        return np.asarray(np.mean(found, axis=0))
 
-    found, p = _permuted(effect, permutations, seed)
+    rng = np.random.default_rng(seed)
+    order = np.arange(len(layers))
+    found = float(effects(order[None])[0])
+    shuffled = effects(rng.permuted(np.tile(order, (permutations, 1)), axis=1))
+    p = float((1 + (np.abs(shuffled) >= abs(found) - 1e-12).sum()) / (permutations + 1))
     what = "Early layers are more" if found < 0 else "Late layers are more"
     return PatternTest("A", found, p, len(series), _sentence(
         p, f"{what} sensitive (mean rank correlation of depth and drift {found:+.2f})",
-        f"Depth and sensitivity are not related (mean rank correlation {found:+.2f})",
+        f"No relation of depth and sensitivity is shown (mean rank correlation {found:+.2f})",
     ))  # fmt: skip
 
 
 def query_key_pattern(sensitivity: SensitivityMap, permutations: int = 2000, seed: int = 0) -> PatternTest:
-    """Pattern B: Q and K are more sensitive than other types. Permutes the types within each layer."""
+    """Pattern B: Q and K are more sensitive than other types. Permutes the types within each layer.
+
+    Layers are the sample and types are fixed: a finding says that Q and K differ from the others in this
+    model, not that two other types would differ less.
+    """
     layers: dict[int, list[tuple[bool, float]]] = {}
     for address, drift in zip(*sensitivity.by_type()):
         if drift > 0:
@@ -82,36 +99,60 @@ def query_key_pattern(sensitivity: SensitivityMap, permutations: int = 2000, see
         parts = [(flags, shuffle(values)) for flags, values in rows]
         return float(np.mean([values[flags].mean() - values[~flags].mean() for flags, values in parts]))
 
-    found, p = _permuted(effect, permutations, seed)
+    rng = np.random.default_rng(seed)
+    found = effect(lambda values: values)
+    as_large = sum(abs(effect(rng.permutation)) >= abs(found) - 1e-12 for _ in range(permutations))
+    p = (1 + as_large) / (permutations + 1)
     times = np.exp(abs(found))
     what = "more" if found > 0 else "less"
     return PatternTest("B", found, p, len(rows), _sentence(
         p, f"Q and K are {what} sensitive than the other types (by a factor of {times:.2f})",
-        f"Q and K are not told apart from the other types (factor {np.exp(found):.2f})",
+        f"No difference of Q and K from the other types is shown (factor {np.exp(found):.2f})",
     ))  # fmt: skip
 
 
-def together_pattern(ratios: Sequence[float], permutations: int = 2000, seed: int = 0) -> PatternTest:
-    """Pattern C: robust matrices are sensitive together.
+def together_pattern(ratios: Sequence[float], noise: float, single: float | None = None) -> PatternTest:
+    """Pattern C: robust matrices are sensitive together. Tests that the mean squared ratio is 1.
+
+    If single effects add up, the squared ratio of a draw is a mean of squares of Gaussians, whose cube root
+    is close to normal with a mean of 1 minus its variance (Wilson and Hilferty, 1931). The t-test is on the
+    sum of that mean and variance; it needs no degrees of freedom, which are few and unknown: prompts move
+    together.
 
     Args:
-        ratios: measured joint drift over the additive prediction, one per tested set.
-        permutations: sign flips of the log ratios.
-        seed: of the flips.
+        ratios: drift measured jointly over the closed form's additive prediction, one per independent draw of
+            noise on robust sets.
+        noise: size of the perturbation.
+        single: the same ratio of robust matrices perturbed one at a time. Where it is not 1, the closed form
+            fails for single matrices already, and the joint ratio is not all interaction.
     """
-    logs = np.log([ratio for ratio in ratios if ratio > 0])
-    if len(logs) < 3:
-        return PatternTest("C", None, None, len(logs), "Joint drift cannot be tested: fewer than three sets.")
-    rng = np.random.default_rng(seed)
-    found = float(logs.mean())
-    flips = rng.choice([-1.0, 1.0], (permutations, len(logs)))
-    p = float((1 + (np.abs((flips * logs).mean(1)) >= abs(found) - 1e-12).sum()) / (permutations + 1))
-    times = float(np.exp(found))
-    what = "more" if found > 0 else "less"
-    return PatternTest("C", found, p, len(logs), _sentence(
-        p, f"Matrices that move together drift {what} than single effects add up to ({times:.2f} times)",
-        f"Single effects add up: the joint drift is {times:.2f} times the prediction",
-    ))  # fmt: skip
+    n = len(ratios)
+    if n < 4:
+        return PatternTest(
+            "C",
+            None,
+            None,
+            n,
+            f"Joint drift at noise {noise:g} cannot be tested: fewer than four draws.",
+            noise,
+        )
+    squared = np.square(ratios)
+    roots = np.cbrt(squared)
+    variance = float(roots.var(ddof=1))
+    error = float(np.sqrt(variance / n + 2 * variance**2 / (n - 1)))
+    departure = float(roots.mean()) + variance - 1
+    if error < 1e-12:
+        p = 1.0 if abs(departure) < 1e-9 else 0.0
+    else:
+        p = float(2 * stats.t.sf(abs(departure) / error, n - 1))
+    times = float(np.sqrt(squared.mean()))
+    alone = "" if single is None else f"; one at a time {single:.2f} times"
+    measured = f"at noise {noise:g} ({times:.2f} times the closed form's prediction{alone})"
+    what = "more" if departure > 0 else "less"
+    return PatternTest("C", float(np.log(max(times, 1e-30))), p, n, _sentence(
+        p, f"Robust matrices that move together drift {what} than predicted {measured}",
+        f"No departure of the joint drift of robust matrices from adding up is shown {measured}",
+    ), noise)  # fmt: skip
 
 
 def describe(tests: Sequence[PatternTest]) -> str:
@@ -132,13 +173,10 @@ def _by_path(sensitivity: SensitivityMap) -> Mapping[str, list[tuple[int, float]
     return found
 
 
-def _permuted(
-    effect: Callable[[Callable[[np.ndarray], np.ndarray]], float], permutations: int, seed: int
-) -> tuple[float, float]:
-    rng = np.random.default_rng(seed)
-    found = effect(lambda values: values)
-    as_large = sum(abs(effect(rng.permutation)) >= abs(found) - 1e-12 for _ in range(permutations))
-    return found, (1 + as_large) / (permutations + 1)
+def _standardised(values: np.ndarray) -> np.ndarray:
+    """Centred and of unit length over the last axis, so that products are correlations."""
+    centred = values - values.mean(-1, keepdims=True)
+    return np.asarray(centred / np.linalg.norm(centred, axis=-1, keepdims=True))
 
 
 def _sentence(p: float, finding: str, nothing: str) -> str:

@@ -6,11 +6,12 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from securetune.addressing import Address
+from securetune.analysis.halves import random_halves
 from securetune.analysis.rows import Rows
 from securetune.analysis.sampling import root_mean_square
 from securetune.analysis.sensitivity import SensitivityMap
@@ -19,11 +20,14 @@ from securetune.files import read_json, write_json
 
 Granularity = Literal["matrix", "layer-block", "layer", "type-band"]
 Method = Literal["bisect", "greedy", "random"]
-Verify = Callable[[Sequence[Address]], list[float]]
-"""Addresses -> sampled joint drift, one value per draw."""
+Verify = Callable[[Sequence[Address], Sequence[int]], list[float]]
+"""(addresses, seeds of the noise) -> sampled joint drift, one value per seed."""
 
 BANDS = 3
 """Depth bands of `type-band` (ours)."""
+SEARCH_SEEDS, FINAL_SEEDS = 10**6, 2 * 10**6
+"""Added to the seed of the run: noise of the search, and of the verification of its result. Noise depends on
+seed and address only, so a sampled map, whose seeds are small, must share them with neither."""
 
 
 @dataclass(frozen=True)
@@ -34,25 +38,35 @@ class RobustSet:
     predicted: float
     """Joint drift that the map predicts."""
     verified: float
-    """Joint drift as sampled, on other prompts than the map's: effects of single matrices do not add up."""
+    """Joint drift as sampled, on other prompts than the map's: effects of single matrices do not add up. The
+    noise was not used in the search, so it can lie above the budget."""
     draws: int
     share: float
     """Share of the stack's matrix parameters."""
     budget: float | None
     tests: int
-    """Joint tests that the search needed."""
+    """Joint tests, the last verification among them."""
     method: str = "bisect"
     granularity: str = "matrix"
     seed: int = 0
     stability: float | None = None
     """Mean overlap (IoU) of the sets that random halves of the map's prompts choose at the same share."""
     chance: float | None = None
-    """The same overlap between random sets."""
+    """The same overlap if drift had nothing to do with the matrix: see `chance_overlap`."""
+    stability_note: str | None = None
+    """Why there is no stability."""
+    seeds: tuple[int, ...] = ()
+    """Of the noise of the last verification."""
 
     @property
     def excess(self) -> float:
         """Verified over predicted joint drift; above 1, the matrices are more sensitive together."""
         return self.verified / self.predicted if self.predicted else 1.0
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the noise of the last verification chose nothing; there may be no noise at all."""
+        return bool(self.seeds) and self.seeds != (self.seed,)
 
     def save(self, path: Path) -> None:
         """Write the set as JSON."""
@@ -64,6 +78,7 @@ class RobustSet:
         """Read a set."""
         content = read_json(path)
         content["addresses"] = tuple(Address.parse(text) for text in content["addresses"])
+        content["seeds"] = tuple(content.get("seeds", ()))
         return cls(**content)
 
 
@@ -93,14 +108,14 @@ def rank_units(sensitivity: SensitivityMap, granularity: str = "matrix") -> list
     not stated in the text available.
     """
     units = units_of(sensitivity.addresses, granularity)
-    squared, sizes = sensitivity.drift**2, np.array(sensitivity.sizes)
-    return sorted(units, key=lambda unit: float(squared[unit].sum() / sizes[unit].sum()))
+    return _ranked(units, sensitivity.drift**2, np.array(sensitivity.sizes))
 
 
 def find_robust_set(
     sensitivity: SensitivityMap,
     verify: Verify,
     *,
+    draws: int | None = 4,
     share: float | None = None,
     budget: float | None = None,
     method: str = "bisect",
@@ -113,25 +128,28 @@ def find_robust_set(
     With a budget, `bisect` finds the longest prefix of the ranking whose *verified* joint drift stays within
     it, by a logarithmic number of joint tests. `greedy` is the literal reading of the paper: it goes down the
     ranking, keeps a unit if the set with it stays within the budget, and tests every unit. `random` is
-    `bisect` on a random ranking. Every test is logged and found again on resuming.
+    `bisect` on a random ranking. Every test is logged and found again on resuming. The set that was chosen is
+    verified once more, with noise that chose nothing.
 
     Args:
         sensitivity: the map that orders the candidates.
         verify: sampled joint drift, on other prompts than the map's.
+        draws: of noise per test; `None` for a perturbation that draws nothing: a set is then run once.
         share: of the matrix parameters, in (0, 1]; ignored with a budget.
-        budget: largest verified drift, in units of the proxy's gap.
+        budget: largest drift of a test, in units of the proxy's gap.
         method: see above.
         granularity: see `units_of`.
-        seed: of the random ranking.
-        log_path: JSONL of tests.
+        seed: of the random ranking and the noise.
+        log_path: JSONL of tests, each with its seeds, method and budget.
 
     Raises:
-        ConfigError: the budget is below the drift of the least sensitive unit, or `greedy` has no budget.
+        ConfigError: no unit fits the budget alone, or `greedy` has no budget.
     """
     order = rank_units(sensitivity, granularity)
     if method == "random":
         order = [order[index] for index in np.random.default_rng(seed).permutation(len(order))]
-    tests = _Tests(sensitivity, verify, log_path)
+    settings = {"method": method, "granularity": granularity, "budget": budget}
+    tests = _Tests(sensitivity, verify, _noise_seeds(seed, draws, SEARCH_SEEDS), settings, log_path)
     if budget is None:
         if method == "greedy":
             raise ConfigError(
@@ -145,27 +163,26 @@ def find_robust_set(
         count = _bisect(len(order), lambda k: tests.drift(_joined(order[:k])) <= budget)
         chosen = _joined(order[:count])
     if not chosen:
-        raise ConfigError(
-            f"No robust set: the least sensitive {granularity} alone has the verified drift "
-            f"{tests.drift(order[0]):.4g}, above analysis.drift_budget {budget:g}. Raise the budget, or "
-            "leave it out and set analysis.share."
-        )
-    overlap, chance = stability(sensitivity, chosen, granularity, seed)
-    draws = tests.draws(chosen)
+        raise ConfigError(_nothing_fits(order, tests, settings))
+    overlap, chance, note = _stability(sensitivity, chosen, settings, seed)
+    seeds = _noise_seeds(seed, draws, FINAL_SEEDS)
+    found = tests.draws(chosen, seeds)
     sizes = np.array(sensitivity.sizes)
     return RobustSet(
-        tuple(sorted(sensitivity.addresses[index] for index in chosen)),
-        sensitivity.predicted_joint(chosen),
-        root_mean_square(draws),
-        len(draws),
-        float(sizes[chosen].sum() / sizes.sum()),
-        budget,
-        tests.count,
-        method,
-        granularity,
-        seed,
-        overlap,
-        chance,
+        addresses=tuple(sorted(sensitivity.addresses[index] for index in chosen)),
+        predicted=sensitivity.predicted_joint(chosen),
+        verified=root_mean_square(found),
+        draws=len(found),
+        share=float(sizes[chosen].sum() / sizes.sum()),
+        budget=budget,
+        tests=len(tests.asked),
+        method=method,
+        granularity=granularity,
+        seed=seed,
+        stability=overlap,
+        chance=chance,
+        stability_note=note,
+        seeds=seeds,
     )
 
 
@@ -181,38 +198,94 @@ def take_share(order: Sequence[Sequence[int]], sizes: Sequence[int], share: floa
 
 
 def stability(
-    sensitivity: SensitivityMap, chosen: Sequence[int], granularity: str, seed: int = 0, splits: int = 50
+    sensitivity: SensitivityMap, share: float, granularity: str, seed: int = 0, splits: int = 50
 ) -> tuple[float | None, float]:
-    """Mean IoU of the sets chosen by two random halves of the prompts, and that of two random sets.
+    """Mean IoU of the sets that two random halves of the prompts rank first, and the IoU by chance.
 
-    Both take as many parameters as `chosen` holds. `None` with fewer than four prompts.
+    Pairs of prompts stay together. The first is `None` with fewer than four prompts.
     """
-    rng = np.random.default_rng(seed)
-    share = sum(sensitivity.sizes[index] for index in chosen) / sum(sensitivity.sizes)
-    units = units_of(sensitivity.addresses, granularity)
-
-    def at_random() -> set[int]:
-        return set(take_share([units[i] for i in rng.permutation(len(units))], sensitivity.sizes, share))
-
-    chance = float(np.mean([iou(at_random(), at_random()) for _ in range(splits)]))
+    chance = chance_overlap(sensitivity, sensitivity, share, granularity, seed, splits)
     n = len(sensitivity.per_prompt)
     if n < 4:
         return None, chance
+    rng = np.random.default_rng(seed)
+    sizes = np.array(sensitivity.sizes)
+    units = units_of(sensitivity.addresses, granularity)
     found = []
     for _ in range(splits):
         halves = [
-            set(take_share(rank_units(sensitivity.at(sensitivity.addresses, list(rows)), granularity),
-                           sensitivity.sizes, share))
-            for rows in np.array_split(rng.permutation(n), 2)
-        ]  # fmt: skip
-        found.append(iou(*halves))
+            np.mean(sensitivity.per_prompt[rows] ** 2, axis=0)
+            for rows in random_halves(n, sensitivity.paired, rng)
+        ]
+        sets = [
+            set(take_share(_ranked(units, squared, sizes), sensitivity.sizes, share)) for squared in halves
+        ]
+        found.append(iou(*sets))
     return float(np.mean(found)), chance
+
+
+def chance_overlap(
+    first: SensitivityMap,
+    second: SensitivityMap,
+    share: float,
+    granularity: str,
+    seed: int = 0,
+    draws: int = 50,
+) -> float:
+    """Mean IoU of the sets of two maps of the same addresses when the drifts of `second` are permuted.
+
+    Sizes stay in place: the ranking is by drift per parameter, so sets overlap by size alone.
+    """
+    rng = np.random.default_rng(seed)
+    sizes = np.array(first.sizes)
+    units = units_of(first.addresses, granularity)
+    chosen = set(take_share(_ranked(units, first.drift**2, sizes), first.sizes, share))
+    squared = second.drift**2
+    found = [
+        iou(chosen, set(take_share(_ranked(units, rng.permutation(squared), sizes), first.sizes, share)))
+        for _ in range(draws)
+    ]
+    return float(np.mean(found))
 
 
 def iou(first: set[int], second: set[int]) -> float:
     """Intersection over union of two sets; 1 if both are empty."""
     union = first | second
     return len(first & second) / len(union) if union else 1.0
+
+
+def _ranked(units: Sequence[list[int]], squared: np.ndarray, sizes: np.ndarray) -> list[list[int]]:
+    return sorted(units, key=lambda unit: float(squared[unit].sum() / sizes[unit].sum()))
+
+
+def _stability(
+    sensitivity: SensitivityMap, chosen: Sequence[int], settings: dict[str, Any], seed: int
+) -> tuple[float | None, float | None, str | None]:
+    """Stability, chance, and why there is none: only a prefix of the map's ranking can be chosen again."""
+    if settings["method"] == "random":
+        return None, None, "the map chose nothing"
+    if settings["method"] == "greedy":
+        return None, None, "each half of the prompts would need joint tests of its own"
+    share = sum(sensitivity.sizes[index] for index in chosen) / sum(sensitivity.sizes)
+    overlap, chance = stability(sensitivity, share, settings["granularity"], seed)
+    return overlap, chance, "fewer than four prompts" if overlap is None else None
+
+
+def _nothing_fits(order: Sequence[Sequence[int]], tests: _Tests, settings: dict[str, Any]) -> str:
+    which, unit = {
+        "bisect": ("the least sensitive {} alone", order[0]),
+        "random": ("the first {} of the random order alone", order[0]),
+        "greedy": ("of every {} alone, the best", min(order, key=tests.drift)),
+    }[settings["method"]]
+    return (
+        f"No robust set: {which.format(settings['granularity'])} has the verified drift "
+        f"{tests.drift(unit):.4g}, above analysis.drift_budget {settings['budget']:g}. Raise the budget, or "
+        "leave it out and set analysis.share."
+    )
+
+
+def _noise_seeds(seed: int, draws: int | None, first: int) -> tuple[int, ...]:
+    return (seed,) if draws is None else tuple(range(seed + first, seed + first + draws))
 
 
 def _joined(units: Sequence[Sequence[int]]) -> list[int]:
@@ -239,25 +312,36 @@ def _bisect(n: int, fits: Callable[[int], bool]) -> int:
 class _Tests:
     """Joint tests of sets, each done once and logged with what was predicted."""
 
-    def __init__(self, sensitivity: SensitivityMap, verify: Verify, path: Path | None) -> None:
-        self.sensitivity, self.verify = sensitivity, verify
+    def __init__(
+        self,
+        sensitivity: SensitivityMap,
+        verify: Verify,
+        seeds: tuple[int, ...],
+        settings: dict[str, Any],
+        path: Path | None,
+    ) -> None:
+        self.sensitivity, self.verify, self.seeds, self.settings = sensitivity, verify, seeds, settings
         self.rows = Rows(path.parent, path.stem) if path else Rows()
-
-    @property
-    def count(self) -> int:
-        return len(self.rows.done)
+        self.asked: set[str] = set()
+        """Keys of this search; the log may hold those of another one."""
 
     def drift(self, chosen: Sequence[int]) -> float:
-        return root_mean_square(self.draws(chosen))
+        return root_mean_square(self.draws(chosen, self.seeds))
 
-    def draws(self, chosen: Sequence[int]) -> list[float]:
+    def draws(self, chosen: Sequence[int], seeds: tuple[int, ...]) -> list[float]:
         if not chosen:
             return [0.0]
         addresses = sorted(self.sensitivity.addresses[index] for index in chosen)
-        key = hashlib.sha256(" ".join(map(str, addresses)).encode()).hexdigest()[:16]
+        text = " ".join(map(str, (*addresses, *seeds)))
+        key = hashlib.sha256(text.encode()).hexdigest()[:16]
+        self.asked.add(key)
         if key not in self.rows.done:
-            draws = self.verify(addresses)
-            predicted = self.sensitivity.predicted_joint(chosen)
-            row = {"addresses": [str(a) for a in addresses], "predicted": predicted, "draws": draws}
+            draws = self.verify(addresses, seeds)
+            row = self.settings | {
+                "addresses": [str(address) for address in addresses],
+                "predicted": self.sensitivity.predicted_joint(chosen),
+                "seeds": list(seeds),
+                "draws": draws,
+            }
             self.rows.append(key, row)
         return list(self.rows.done[key]["draws"])

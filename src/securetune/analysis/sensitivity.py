@@ -15,6 +15,7 @@ from scipy import stats
 from securetune.addressing import Address
 from securetune.analysis.closed_form import gradient_norms
 from securetune.analysis.fused import whole
+from securetune.analysis.halves import random_halves
 from securetune.analysis.perturb import Perturbation
 from securetune.analysis.proxies import Proxy
 from securetune.analysis.rows import Rows
@@ -65,6 +66,8 @@ class SensitivityMap:
     part_drift: np.ndarray | None = None
     """`[parts]` drift when the noise of the whole matrix is put on the part alone; `None` where nothing is
     fused, or sampled."""
+    paired: bool = False
+    """Whether rows 2k and 2k + 1 of `per_prompt` are a pair: such prompts stay together in halves."""
 
     @property
     def drift(self) -> np.ndarray:
@@ -85,8 +88,11 @@ class SensitivityMap:
         return float(np.sqrt(np.sum(self.drift[list(indices)] ** 2)))
 
     def split_half(self, splits: int = 50, seed: int = 0) -> float | None:
-        """Mean Spearman correlation of the maps of two random halves of the prompts (uncorrected)."""
-        return _split_half(self.per_prompt, splits, seed)
+        """Mean Spearman correlation of the maps of two random halves of the prompts (uncorrected).
+
+        The prompts of a pair stay together.
+        """
+        return _split_half(self.per_prompt, splits, seed, self.paired)
 
     def split_half_draws(self, splits: int = 50, seed: int = 0) -> float | None:
         """The same over halves of the draws; `None` for the closed form, which draws nothing."""
@@ -105,6 +111,7 @@ class SensitivityMap:
             self.method,
             self.proxy,
             self.perturbation,
+            paired=self.paired and prompts is None,
         )
 
     def save(self, path: Path) -> None:
@@ -122,6 +129,7 @@ class SensitivityMap:
             "lora_l1": _rounded(self.lora_l1),
             "parts": [str(part) for part in self.parts],
             "part_drift": _rounded(self.part_drift),
+            "paired": self.paired,
         }
         write_json(path, content)
 
@@ -156,6 +164,8 @@ class MapTask:
     """Of the sampled method; a perturbation that draws nothing has one."""
     lora_rank: int = 8
     seed: int = 0
+    paired: bool = False
+    """Whether every two texts in a row are a pair."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be measured before anything is."""
@@ -264,6 +274,7 @@ class MapTask:
         return SensitivityMap(
             self.targets, sizes, per_prompt, self.perturbation.size, self.method, self.proxy.name,
             self.perturbation.kind, per_draw, lora_l2, lora_l1, tuple(map(Address.parse, parts)), part_drift,
+            self.paired,
         )  # fmt: skip
 
 
@@ -281,15 +292,14 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> float | None:
     return float(stats.spearmanr(first, second).statistic)
 
 
-def _split_half(values: np.ndarray, splits: int, seed: int) -> float | None:
+def _split_half(values: np.ndarray, splits: int, seed: int, paired: bool = False) -> float | None:
     n, width = values.shape
     if n < 4 or width < 3:
         return None
     rng = np.random.default_rng(seed)
     found = []
     for _ in range(splits):
-        order = rng.permutation(n)
-        first, second = (np.mean(values[part] ** 2, axis=0) for part in np.array_split(order, 2))
+        first, second = (np.mean(values[part] ** 2, axis=0) for part in random_halves(n, paired, rng))
         found.append(rank_correlation(first, second))
     known = [value for value in found if value is not None]
     return float(np.mean(known)) if known else None
