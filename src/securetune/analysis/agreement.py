@@ -168,8 +168,8 @@ def ratio_interval(draws: np.ndarray, expected: float, level: float = 0.95) -> t
     total, n = float(np.sum(np.square(draws))), len(draws)
     if expected == 0:
         return (1.0, 1.0) if total == 0 else (np.inf, np.inf)
-    low, high = stats.chi2.ppf([(1 + level) / 2, (1 - level) / 2], n)
-    return float(np.sqrt(total / low)) / expected, float(np.sqrt(total / high)) / expected
+    most, least = (float(stats.chi2.ppf((1 + sign * level) / 2, n)) for sign in (1, -1))
+    return float(np.sqrt(total / most)) / expected, float(np.sqrt(total / least)) / expected
 
 
 def _ratios(first: np.ndarray, second: np.ndarray) -> np.ndarray:

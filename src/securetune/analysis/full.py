@@ -271,6 +271,7 @@ class _Study:
         before = LabelledStates.read(
             self.model, self.tokenizer, list(self.prompts.probe), settings.batch_size
         )
+        first = seed + 10 * STABILITY_SEEDS
         found = []
         for what, addresses in groups.items():
             for times in (1.0, SIZES[-1]) if addresses else (0.0,):
@@ -278,7 +279,7 @@ class _Study:
                 row = refit_under(
                     what, self.model, self.tokenizer, self.task.modules, before, addresses, noise,
                     kind=settings.probe, l2=settings.probe_l2, folds=settings.folds,
-                    seeds=range(seed, seed + (REFIT_DRAWS if addresses else 1)),
+                    seeds=range(first, first + (REFIT_DRAWS if addresses else 1)),
                     batch_size=settings.batch_size,
                 )  # fmt: skip
                 found.append(row.to_json() | {"noise": noise.size})
