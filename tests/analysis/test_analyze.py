@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 
 from securetune.__main__ import main
-from securetune.analysis.analyze import analysis_prompts, read_analysis
+from securetune.analysis.analyze import analysis_prompts, analyze, read_analysis
 from securetune.analysis.sensitivity import SensitivityMap
-from securetune.config import Config
-from securetune.errors import ConfigError
+from securetune.config import Config, load_settings
+from securetune.errors import ConfigError, StaleArtifactError
 from securetune.files import read_json
 from securetune.inputs import Prompts, read_roles
+from securetune.models.load import load_model
 from securetune.plan import TuningPlan
 from securetune.prompt_files import PackagePrompts, package_prompts, read_prompts
 from tiny_chat import fast_options, write_tuning_file
@@ -148,6 +149,24 @@ def test_two_shards_give_the_map_of_one(
     assert main(arguments(chat_model, data, tmp_path, "--shard", "3/2")) == 1
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("analysis.noise_scale=0.2", "size: found 0.1, expected 0.2"),
+        ("analysis.proxy=refusal-margin", "proxy: found probe, expected refusal-margin"),
+        ("seed=1", "seed: found 0, expected 1"),
+    ],
+)
+def test_analysing_into_the_rows_of_another_map_is_refused_from_python_too(
+    change: str, message: str, finished: Path, chat_model: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(finished / "analysis", tmp_path / "analysis")
+    model, tokenizer = load_model(str(chat_model), device="cpu")
+    config = load_settings(Config, finished / "config.yaml", [change])
+    with pytest.raises(StaleArtifactError, match=rf"map\.jsonl does not belong .*{message}"):
+        analyze(model, tokenizer, no_suites(), config, tmp_path / "analysis")
+
+
 def same_map(first: Path, second: Path) -> None:
     maps = [SensitivityMap.load(run / "analysis" / "map.json") for run in (first, second)]
     assert maps[0].addresses == maps[1].addresses
@@ -179,7 +198,7 @@ def test_two_processes_give_the_map_of_one(
         _, errors = process.communicate(timeout=600)
         assert process.returncode == 0, errors.decode()
     rows = [len(p.read_text().splitlines()) for p in sorted((tmp_path / "analysis").glob("map.*of2.jsonl"))]
-    assert rows == [4, 4], "each process must do its half"
+    assert rows == [5, 5], "each process must write a header and do its half"
     same_map(tmp_path, finished)
 
 

@@ -76,6 +76,7 @@ def analyze(
 
     Raises:
         UsageError: the model is sharded, or holds quantised experts.
+        StaleArtifactError: `directory` holds rows of a map that was made from other inputs.
         ConfigError: more prompts are asked for than there are, or no set fits the budget.
         DataError: the proxy does not tell harmful from harmless, so drift has no unit.
     """
@@ -88,12 +89,13 @@ def analyze(
             probe = _probe(model, tokenizer, prompts, config, directory)
     task, others = plan_map(model, tokenizer, prompts, config, probe)
     if processes is None:
-        rows = Rows(directory, "map", shard)
+        rows = Rows(directory, "map", shard, task.identity)
         task.measure(rows, shard.of(task.keys) if shard else None)
         if shard:
             return
     else:
-        rows = Rows(directory, "map", Part(processes.process_index, processes.num_processes))
+        share = Part(processes.process_index, processes.num_processes)
+        rows = Rows(directory, "map", share, task.identity)
         with processes.split_between_processes(task.keys) as keys:
             task.measure(rows, keys)
         processes.wait_for_everyone()
@@ -131,6 +133,7 @@ def plan_map(
     task = MapTask(
         model, tokenizer, modules, proxy, tuple(texts), perturbation, settings.method,
         batch_size=settings.batch_size, draws=settings.draws, lora_rank=settings.lora_rank, seed=config.seed,
+        model_fingerprint=probe.model,
     )  # fmt: skip
     return task, others
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -57,6 +58,20 @@ class Perturbation:
     def draws(self) -> bool:
         """Whether the seed matters."""
         return self.kind not in ("zero", "update")
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides it, JSON-able; of updates, their Frobenius norm over all matrices."""
+        found: dict[str, Any] = {"perturbation": self.kind, "size": self.size}
+        if self.kind == "low-rank":
+            found["rank"] = self.rank
+        elif self.kind == "gaussian-equal":
+            found["reference"] = self.reference
+        elif self.kind == "update":
+            assert self.updates is not None
+            norms = [float(change.float().norm()) for change in self.updates.values()]
+            found["update_norm"] = math.hypot(*norms)
+        return found
 
     def delta(self, weight: torch.Tensor, address: Address, seed: int) -> torch.Tensor:
         """What is added to `weight`, in float32 on its device."""

@@ -21,7 +21,8 @@ from securetune.analysis.rows import Rows
 from securetune.analysis.sampling import Sampler, in_micro_batches
 from securetune.analysis.weights import check_whole, deviation, elements
 from securetune.errors import ConfigError, StaleArtifactError
-from securetune.files import read_json, write_json
+from securetune.files import digest, read_json, write_json
+from securetune.models.fingerprint import fingerprint
 from securetune.models.hidden_states import encode_prompts
 from securetune.models.module_map import ModuleMap
 from securetune.progress import progress
@@ -156,6 +157,8 @@ class MapTask:
     """Of the sampled method; a perturbation that draws nothing has one."""
     lora_rank: int = 8
     seed: int = 0
+    model_fingerprint: str | None = None
+    """Of the model, if it is known already."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be measured before anything is."""
@@ -177,6 +180,25 @@ class MapTask:
         if self.method == "closed-form":
             return [hashlib.sha256(text.encode()).hexdigest()[:12] for text in self.texts]
         return [str(address) for address in self.targets]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the rows depend on, for the header of their files (`Rows`)."""
+        kinds = {str(parameter.dtype).removeprefix("torch.") for parameter in self.model.parameters()}
+        found: dict[str, Any] = {
+            "model": self.model_fingerprint or fingerprint(self.model),
+            "dtypes": sorted(kinds),
+            "proxy": self.proxy.name,
+            "gap": self.proxy.gap,
+            "method": self.method,
+            **self.perturbation.identity,
+            "seed": self.seed,
+            "texts": digest(self.texts),
+            "addresses": digest([str(address) for address in self.targets]),
+        }
+        if self.method == "closed-form":
+            return found | {"lora_rank": self.lora_rank}
+        return found | {"draws": self.draws}
 
     def measure(self, rows: Rows, keys: Sequence[str] | None = None) -> None:
         """Do what `rows` does not hold yet, of all `keys` or of some."""
