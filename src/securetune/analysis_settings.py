@@ -38,7 +38,8 @@ class AnalysisSettings(Settings):
     lora_rank: int = Field(8, ge=1)
     """Rank of the fresh adapters whose gradients are reported beside the map."""
     check_addresses: int = Field(12, ge=0)
-    """Matrices that are sampled to check the closed form; 0 leaves the check out."""
+    """Matrices that are sampled to check the closed form, and as many experts; 0 leaves the check out, except
+    of some experts: routing is discrete."""
     check_prompts: int = Field(16, ge=4)
     check_draws: int = Field(4, ge=2)
     check_bound: float = Field(2.0, gt=1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,38 +9,25 @@ import pytest
 import torch
 import torch.distributed as dist
 from accelerate import cpu_offload
-from analysis_tools import TEXTS, DirectProxy, ids_of, probe_for
+from analysis_tools import TEXTS, DirectProxy, autograd_norms, ids_of, probe_for
 from torch import nn
 from torch._C._distributed_c10d import HashStore
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.utils.flop_counter import FlopCounterMode
 
-from securetune.addressing import Address
 from securetune.analysis import closed_form
 from securetune.analysis.closed_form import fresh_factor, gradient_norms, squared_norms
-from securetune.analysis.proxies import GenericDrift, ProbeLogit, Proxy, RefusalMargin
+from securetune.analysis.proxies import GenericDrift, ProbeLogit, RefusalMargin
 from securetune.analysis.weights import check_whole, deviation
 from securetune.errors import UsageError
-from securetune.models.hidden_states import Encoded, encode_prompts
+from securetune.models.hidden_states import encode_prompts
 from securetune.models.module_map import ModuleMap
 from tiny import FAMILIES, FUSED_EXPERTS, tiny_llama
 
 
 def double(family: str) -> Any:
     return FAMILIES[family](experts_implementation="eager").double()
-
-
-def autograd_norms(
-    model: Any, modules: ModuleMap, addresses: Sequence[Address], proxy: Proxy, encoded: Encoded
-) -> np.ndarray:
-    """Norms of per-sample gradients by autograd, one prompt at a time."""
-    weights = [modules.weight(address)[1] for address in addresses]
-    rows = []
-    for score in proxy.score(proxy.read(model, encoded), encoded):
-        gradients = torch.autograd.grad(score, weights, allow_unused=True, retain_graph=True)
-        rows.append([0.0 if g is None else float(g.norm()) for g in gradients])
-    return np.array(rows)
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))

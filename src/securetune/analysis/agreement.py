@@ -11,7 +11,11 @@ import numpy as np
 
 from securetune.addressing import Address
 from securetune.analysis.sensitivity import MapTask, SensitivityMap, map_sensitivity, rank_correlation
+from securetune.analysis.weights import is_expert
 from securetune.models.module_map import ModuleMap
+
+EXPERTS = 4
+"""Experts that are sampled where no other address is: routing is discrete, so some always are (ours)."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Agreement:
     outside: tuple[str, ...]
     """Addresses beyond the bound: there the first order fails."""
     experts: tuple[str, ...]
-    """Fused experts among the addresses: routing is discrete, and gradients do not see it switch."""
+    """Experts among the addresses: routing is discrete, and gradients do not see it switch."""
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON-able dictionary."""
@@ -64,7 +68,8 @@ def check_map(
     Args:
         task: how the map was made.
         found: the map.
-        addresses: drawn at random from the linear layers, and as many from the experts, if there are any.
+        addresses: drawn at random from the linear layers, and as many from the experts, if there are any (of
+            0, still some experts).
         prompts: the first so many of the map's.
         draws: per address.
         bound: see `Agreement`.
@@ -109,13 +114,14 @@ def _chosen(modules: ModuleMap, addresses: Sequence[Address], n: int, seed: int)
     experts = _experts(modules, addresses)
     linear = [address for address in addresses if address not in set(experts)]
     rng = random.Random(seed)
-    drawn = [rng.sample(group, min(n, len(group))) for group in (linear, experts)]
+    counts = ((linear, n), (experts, n or EXPERTS))
+    drawn = [rng.sample(group, min(count, len(group))) for group, count in counts]
     return tuple(sorted(address for group in drawn for address in group))
 
 
 def _experts(modules: ModuleMap, addresses: Sequence[Address]) -> list[Address]:
-    """Addresses of stacked matrices: fused experts."""
-    return [address for address in addresses if modules.weight(address)[1].ndim > 2]
+    """Addresses of experts: stacked, or listed one by one."""
+    return [address for address in addresses if is_expert(modules, address)]
 
 
 def _pair(values: tuple[float, float]) -> str:

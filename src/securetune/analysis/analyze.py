@@ -20,7 +20,7 @@ from securetune.analysis.sampling import Sampler
 from securetune.analysis.search import RobustSet, find_robust_set
 from securetune.analysis.sensitivity import MapTask, SensitivityMap
 from securetune.analysis.updates import adapter_updates
-from securetune.analysis.weights import check_whole
+from securetune.analysis.weights import check_whole, is_expert
 from securetune.config import Config
 from securetune.errors import ConfigError
 from securetune.files import digest, read_json, write_json
@@ -244,7 +244,8 @@ def _conclude(
     if not (directory / "map.json").is_file():
         task.assemble(rows).save(directory / "map.json")
     found = SensitivityMap.load(directory / "map.json")
-    wanted = settings.check_addresses and task.method == "closed-form"
+    experts = any(is_expert(task.modules, address) for address in found.addresses)
+    wanted = task.method == "closed-form" and (settings.check_addresses or experts)
     if wanted and not (directory / "check.json").is_file():
         agreement = check_map(
             task, found, addresses=settings.check_addresses, prompts=settings.check_prompts,

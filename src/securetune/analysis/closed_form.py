@@ -22,7 +22,7 @@ from transformers.pytorch_utils import Conv1D
 from securetune.addressing import Address
 from securetune.analysis.fused import fused_parts
 from securetune.analysis.proxies import Proxy
-from securetune.analysis.weights import check_measurable, is_offloaded, patched
+from securetune.analysis.weights import check_differentiable, is_expert, is_offloaded, patched
 from securetune.models.hidden_states import Encoded
 from securetune.models.module_map import ModuleMap
 from securetune.models.quantised import keep_unpacked_
@@ -39,7 +39,7 @@ class GradientNorms:
     """Frobenius norm over the weight matrix (with a bias, the matrix alone)."""
     lora_l2: np.ndarray
     """Frobenius norm over a LoRA factor B at B = 0, with a fresh A: the only one with a gradient at the
-    start. NaN where LoRA would adapt a bare parameter."""
+    start. NaN of experts and bare parameters, which are measured another way."""
     lora_l1: np.ndarray
     """Sum of magnitudes over B: what one sign-like step (Adam) of unit rate moves at most."""
     parts: dict[Address, np.ndarray]
@@ -59,9 +59,9 @@ def gradient_norms(
 ) -> GradientNorms:
     """Measure all `addresses` on one batch of prompts.
 
-    Linear layers (`nn.Linear`, Conv1D, 4-bit and 8-bit ones included) take one batched backward pass. Bare
-    parameters (fused experts, routers) take an exact backward pass per prompt. With offloaded weights, the
-    blocks are recomputed one at a time from their saved inputs, so that one block is in memory.
+    Linear layers (`nn.Linear`, Conv1D, 4-bit and 8-bit ones included) take one batched backward pass. Experts
+    and bare parameters (routers) take an exact backward pass per prompt. With offloaded weights, the blocks
+    are recomputed one at a time from their saved inputs, so that one block is in memory.
 
     Args:
         model: the start model, whole in this process.
@@ -73,11 +73,15 @@ def gradient_norms(
         seed: of A.
 
     Raises:
-        UsageError: an address is a quantised expert.
+        UsageError: an address is a quantised or offloaded expert.
     """
-    check_measurable(modules, addresses)
     config = model.config.get_text_config()
-    linear = {a: m for a in addresses if isinstance(m := modules.module(a), (nn.Linear, Conv1D))}
+    linear = {
+        a: m
+        for a in addresses
+        if isinstance(m := modules.module(a), (nn.Linear, Conv1D)) and not is_expert(modules, a)
+    }
+    check_differentiable(modules, [address for address in addresses if address not in linear])
     fused = {address: fused_parts(config, address, module) for address, module in linear.items()}
     recorder = _Recorder(encoded, lora_rank, seed, fused)
     keep_unpacked_(model)
@@ -203,7 +207,12 @@ def fresh_factor(address: Address, width: int, rank: int, seed: int) -> torch.Te
 def _exact(
     model: Any, modules: ModuleMap, addresses: Sequence[Address], proxy: Proxy, encoded: Encoded
 ) -> dict[Address, torch.Tensor]:
-    """Norms by autograd, one prompt at a time; each gradient is dropped as soon as it is measured."""
+    """Norms by autograd, one prompt at a time; each gradient is dropped as soon as it is measured.
+
+    Raises:
+        UsageError: a weight is quantised or offloaded, so that it has no gradient.
+    """
+    check_differentiable(modules, addresses)
     found = {address: torch.full((len(encoded.texts), 3), torch.nan) for address in addresses}
     found = {address: values.double() for address, values in found.items()}
     weights = {address: modules.weight(address)[1] for address in addresses}
