@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from securetune.analysis import closed_form
 from securetune.analysis.closed_form import fresh_factor, gradient_norms, squared_norms
 from securetune.analysis.proxies import GenericDrift, ProbeLogit, RefusalMargin
 from securetune.analysis.weights import check_whole, deviation
-from securetune.errors import UsageError
+from securetune.errors import SecureTuneError, UsageError
 from securetune.models.hidden_states import encode_prompts
 from securetune.models.module_map import ModuleMap
 from tiny import FAMILIES, FUSED_EXPERTS, tiny_llama
@@ -208,3 +209,51 @@ def test_a_distributed_tensor_is_refused(tokenizer: Any) -> None:
             check_whole(model)
     finally:
         dist.destroy_process_group()
+
+
+def test_float16_gradients_that_would_vanish_are_measured(tokenizer: Any) -> None:
+    model = tiny_llama(tokenizer)
+    probe = probe_for(model, 64)
+    # A probe in small units: its gradients are below what float16 can hold.
+    small = replace(probe, classifier=replace(probe.classifier, weight=probe.classifier.weight * 1e-7))
+    encoded = encode_prompts(model, tokenizer, TEXTS[:3])
+
+    def measured() -> closed_form.GradientNorms:
+        modules = ModuleMap.of(model)
+        return gradient_norms(model, modules, modules.matrices(), ProbeLogit(small), encoded)
+
+    exact = measured()
+    model.to(torch.float16)
+    found = measured()
+    for half, full in ((found.weights, exact.weights), (found.lora_l1, exact.lora_l1)):
+        assert abs(float(np.median(half / full)) - 1) < 0.05
+        assert float(np.abs(np.log(half / full)).max()) < 0.5
+
+
+def test_float16_gradients_that_overflow_are_measured_on_a_smaller_scale(tokenizer: Any) -> None:
+    model = tiny_llama(tokenizer)
+    probe = probe_for(model, 64)
+    large = replace(probe, classifier=replace(probe.classifier, weight=probe.classifier.weight * 300))
+    encoded = encode_prompts(model, tokenizer, TEXTS[:3])
+
+    def measured() -> np.ndarray:
+        modules = ModuleMap.of(model)
+        return gradient_norms(model, modules, modules.matrices(), ProbeLogit(large), encoded).weights
+
+    exact = measured()
+    model.to(torch.float16)
+    ratio = measured() / exact
+    assert abs(float(np.median(ratio)) - 1) < 0.05
+
+
+@pytest.mark.parametrize("family", ["llama", FUSED_EXPERTS[0]])
+def test_norms_that_are_not_finite_are_refused_by_address(family: str) -> None:
+    model = FAMILIES[family]()
+    modules = ModuleMap.of(model)
+    with torch.no_grad():
+        modules.weight(modules.select("2.self_attn.o_proj")[0])[1][0, 0] = torch.inf
+    addresses = [address for address in modules.matrices() if address.layer == 1]
+    others = len(addresses) - 4
+    message = rf"gradient of the proxy at {addresses[0]}, .* and {others} others is not a finite.*bfloat16"
+    with pytest.raises(SecureTuneError, match=message):
+        gradient_norms(model, modules, addresses, DirectProxy(32), ids_of(model, (5, 5)))

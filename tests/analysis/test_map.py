@@ -165,6 +165,13 @@ def test_out_of_memory_halves_the_batch_says_so_and_loses_nothing(monkeypatch: p
         list(in_micro_batches(["x"], 4, lambda batch: work([0, 0, 0])))
 
 
+def test_a_drift_that_is_not_finite_is_refused_by_address(task: MapTask) -> None:
+    sampler = Sampler(task.model, task.tokenizer, task.modules, task.proxy, TEXTS[:2])
+    address = task.modules.select("1.mlp.up_proj")[0]
+    with pytest.raises(SecureTuneError, match=r"drift under perturbation at 1\.mlp\.up_proj is not a finite"):
+        sampler.squared_drift([address], Perturbation("gaussian", 1e39), 0)
+
+
 def test_a_closed_form_that_does_not_exist_is_refused(task: MapTask) -> None:
     with pytest.raises(ConfigError, match="no closed form for the perturbation `zero`"):
         replace(task, perturbation=Perturbation("zero"))

@@ -22,13 +22,17 @@ from transformers.pytorch_utils import Conv1D
 from securetune.addressing import Address
 from securetune.analysis.fused import fused_parts
 from securetune.analysis.proxies import Proxy
-from securetune.analysis.weights import check_differentiable, is_expert, is_offloaded, patched
+from securetune.analysis.weights import check_differentiable, check_finite, is_expert, is_offloaded, patched
 from securetune.models.hidden_states import Encoded
 from securetune.models.module_map import ModuleMap
 from securetune.models.quantised import keep_unpacked_
 
 _BLOCK = 2**22
 """Elements of one block of a weight gradient that is made and thrown away."""
+
+_HALF_SCALES = (2.0**12, 2.0**4, 1.0)
+"""What the score of a float16 model is multiplied by, tried in this order until nothing overflows: gradients
+of activations below 6e-8 would vanish without a trace (ours)."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,28 @@ def gradient_norms(
 
     Raises:
         UsageError: an address is a quantised or offloaded expert.
+        SecureTuneError: a norm is not finite; names the addresses.
     """
+    scales = _HALF_SCALES if any(p.dtype == torch.float16 for p in model.parameters()) else (1.0,)
+    for scale in scales:
+        found = _norms(model, modules, addresses, proxy, encoded, lora_rank, seed, scale)
+        if np.isfinite(found.weights).all():
+            return found
+    check_finite("gradient of the proxy", addresses, found.weights)
+    return found
+
+
+def _norms(
+    model: Any,
+    modules: ModuleMap,
+    addresses: Sequence[Address],
+    proxy: Proxy,
+    encoded: Encoded,
+    rank: int,
+    seed: int,
+    scale: float,
+) -> GradientNorms:
+    """Differentiate `scale` times the score, and divide the norms by it."""
     config = model.config.get_text_config()
     linear = {
         a: m
@@ -83,22 +108,26 @@ def gradient_norms(
     }
     check_differentiable(modules, [address for address in addresses if address not in linear])
     fused = {address: fused_parts(config, address, module) for address, module in linear.items()}
-    recorder = _Recorder(encoded, lora_rank, seed, fused)
+    recorder = _Recorder(encoded, rank, seed, fused)
     keep_unpacked_(model)
-    with _weights_at_rest(model), ExitStack() as hooks:
-        for address, module in linear.items():
-            hooks.enter_context(recorder.attached(address, module))
-        hooks.enter_context(_inputs_require_grad(model))
+    with _weights_at_rest(model), _inputs_require_grad(model), ExitStack() as hooks:
         if is_offloaded(model):
             hooks.enter_context(_recomputed_blocks(modules))
-        score = proxy.score(proxy.read(model, encoded), encoded)
-        if score.requires_grad:
-            score.sum().backward()
+        with ExitStack() as watched:
+            for address, module in linear.items():
+                watched.enter_context(recorder.attached(address, module))
+            _backward(model, proxy, encoded, scale)
         exact = [address for address in addresses if address not in recorder.found]
-        values = {**recorder.found, **_exact(model, modules, exact, proxy, encoded)}
-    stacked = np.stack([values[address].numpy() for address in addresses], axis=1)
+        values = {**recorder.found, **_exact(model, modules, exact, proxy, encoded, scale)}
+    stacked = np.stack([values[address].numpy() for address in addresses], axis=1) / scale
     weights, lora_l2, lora_l1 = np.moveaxis(stacked, 2, 0)
-    return GradientNorms(weights, lora_l2, lora_l1, recorder.parts)
+    return GradientNorms(weights, lora_l2, lora_l1, {a: part / scale for a, part in recorder.parts.items()})
+
+
+def _backward(model: Any, proxy: Proxy, encoded: Encoded, scale: float) -> None:
+    score = proxy.score(proxy.read(model, encoded), encoded)
+    if score.requires_grad:
+        (score * scale).sum().backward()
 
 
 class _Recorder:
@@ -205,7 +234,12 @@ def fresh_factor(address: Address, width: int, rank: int, seed: int) -> torch.Te
 
 
 def _exact(
-    model: Any, modules: ModuleMap, addresses: Sequence[Address], proxy: Proxy, encoded: Encoded
+    model: Any,
+    modules: ModuleMap,
+    addresses: Sequence[Address],
+    proxy: Proxy,
+    encoded: Encoded,
+    scale: float,
 ) -> dict[Address, torch.Tensor]:
     """Norms by autograd, one prompt at a time; each gradient is dropped as soon as it is measured.
 
@@ -222,7 +256,7 @@ def _exact(
             for address, weight in weights.items():
                 found[address][row, 0] = 0.0
                 hooks.enter_context(_measured(weight, found[address][row]))
-            proxy.score(proxy.read(model, one), one).sum().backward()
+            _backward(model, proxy, one, scale)
     return found
 
 

@@ -13,7 +13,7 @@ import torch
 from securetune.addressing import Address
 from securetune.analysis.perturb import Perturbation, perturbed
 from securetune.analysis.proxies import Proxy
-from securetune.analysis.weights import patched
+from securetune.analysis.weights import check_finite, patched
 from securetune.errors import SecureTuneError
 from securetune.memory import empty_cache, is_out_of_memory
 from securetune.models.hidden_states import Encoded, batches_by_length, encode_prompts
@@ -91,6 +91,8 @@ class Sampler:
             for batch, cache in self._caches:
                 change = self.proxy.squared_change(cache.read_from(first), cache.start)
                 squared[batch] = change.double().cpu().numpy()
+        names = sorted(addresses)
+        check_finite("drift under perturbation", names, np.repeat(squared[:, None], len(names), 1))
         return squared
 
     def joint_drift(

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from securetune.addressing import Address
-from securetune.errors import UsageError
+from securetune.errors import SecureTuneError, UsageError
 from securetune.models.module_map import ModuleMap
 from securetune.models.quantised import keep_unpacked_
 
@@ -118,6 +119,28 @@ def is_expert(modules: ModuleMap, address: Address) -> bool:
     An expert sees only the tokens that are routed to it, in an order of the router's.
     """
     return modules.weight(address)[1].ndim > 2 or _EXPERT.search(address.path) is not None
+
+
+def check_finite(what: str, addresses: Sequence[Address], values: np.ndarray) -> None:
+    """Refuse numbers that say nothing.
+
+    Args:
+        what: they are.
+        addresses: of matrices.
+        values: `[..., addresses]`.
+
+    Raises:
+        SecureTuneError: one is infinite or not a number; names the addresses.
+    """
+    finite = np.isfinite(values).reshape(-1, len(addresses)).all(0)
+    bad = [str(address) for address, is_finite in zip(addresses, finite) if not is_finite]
+    if bad:
+        others = f" and {len(bad) - 4} others" if len(bad) > 4 else ""
+        raise SecureTuneError(
+            f"The {what} at {', '.join(bad[:4])}{others} is not a finite number. float16 overflows: load the "
+            "model in bfloat16 or float32 (model.dtype). If it is, look for infinite values in its "
+            "weights."
+        )
 
 
 @contextmanager
