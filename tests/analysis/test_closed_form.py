@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 from accelerate import cpu_offload
 from analysis_tools import TEXTS, DirectProxy, autograd_norms, ids_of, probe_for
+from peft import LoraConfig, get_peft_model
 from torch import nn
 from torch._C._distributed_c10d import HashStore
 from torch.distributed.device_mesh import init_device_mesh
@@ -20,6 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from securetune.analysis import closed_form
 from securetune.analysis.closed_form import fresh_factor, gradient_norms, squared_norms
 from securetune.analysis.proxies import GenericDrift, ProbeLogit, RefusalMargin
+from securetune.analysis.sensitivity import MapTask, map_sensitivity
 from securetune.analysis.weights import check_whole, deviation
 from securetune.errors import SecureTuneError, UsageError
 from securetune.models.hidden_states import encode_prompts
@@ -257,3 +259,28 @@ def test_norms_that_are_not_finite_are_refused_by_address(family: str) -> None:
     message = rf"gradient of the proxy at {addresses[0]}, .* and {others} others is not a finite.*bfloat16"
     with pytest.raises(SecureTuneError, match=message):
         gradient_norms(model, modules, addresses, DirectProxy(32), ids_of(model, (5, 5)))
+
+
+def test_the_lora_columns_of_a_map_are_those_of_the_adapter_that_peft_makes(tokenizer: Any) -> None:
+    model = tiny_llama(tokenizer)
+    modules = ModuleMap.of(model)
+    address = modules.select("1.v_proj")[0]
+    proxy = ProbeLogit(probe_for(model, 64))
+    task = MapTask(
+        model, tokenizer, modules, proxy, tuple(TEXTS[:3]),
+        addresses=(address,), lora_rank=4, lora_scaling=3.0,
+    )  # fmt: skip
+    found = map_sensitivity(task)
+    config = LoraConfig(r=4, lora_alpha=12, target_modules=["layers.1.self_attn.v_proj"])
+    adapted = get_peft_model(model, config)
+    layer = adapted.base_model.model.model.layers[1].self_attn.v_proj
+    layer.lora_A["default"].weight.data.copy_(fresh_factor(address, 64, 4, 0))
+    norms = []
+    for text in TEXTS[:3]:
+        score = proxy.read(adapted, encode_prompts(adapted, tokenizer, [text])).sum() / proxy.gap
+        (gradient,) = torch.autograd.grad(score, layer.lora_B["default"].weight)
+        norms.append([float(gradient.norm()), float(gradient.abs().sum())])
+    l2, l1 = np.array(norms).T
+    assert found.lora_l2 is not None and found.lora_l1 is not None
+    assert float(found.lora_l2[0]) == pytest.approx(float(np.sqrt((l2**2).mean())), rel=1e-4)
+    assert float(found.lora_l1[0]) == pytest.approx(float(l1.mean()), rel=1e-4)

@@ -40,6 +40,7 @@ OTHERS: dict[str, Callable[[Any], MapTask]] = {
     "texts": lambda t: replace(a_task(t), texts=tuple(TEXTS[:3])),
     "addresses": lambda t: replace(a_task(t), addresses=()),
     "lora_rank": lambda t: replace(a_task(t), lora_rank=4),
+    "lora_scaling": lambda t: replace(a_task(t), lora_scaling=1.0),
 }
 
 

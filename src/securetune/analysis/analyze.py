@@ -130,10 +130,11 @@ def plan_map(
         updates=updates,
     )
     proxy = fit_proxy(settings.proxy, model, tokenizer, modules, probe, prompts.probe, settings.batch_size)
+    lora = config.train.lora
     task = MapTask(
         model, tokenizer, modules, proxy, tuple(texts), perturbation, settings.method,
-        batch_size=settings.batch_size, draws=settings.draws, lora_rank=settings.lora_rank, seed=config.seed,
-        model_fingerprint=probe.model,
+        batch_size=settings.batch_size, draws=settings.draws, seed=config.seed,
+        lora_rank=lora.r, lora_scaling=lora.alpha / lora.r, model_fingerprint=probe.model,
     )  # fmt: skip
     return task, others
 

@@ -56,8 +56,8 @@ class SensitivityMap:
     per_draw: np.ndarray | None = None
     """`[draws, addresses]` root-mean-square drift over prompts of each draw; `None` for the closed form."""
     lora_l2: np.ndarray | None = None
-    """`[addresses]` drift per unit of movement of a fresh LoRA's factor B in a random direction; NaN where
-    there is none."""
+    """`[addresses]` drift per unit of movement, in a random direction, of the factor B of a fresh LoRA with the
+    rank and the scaling (alpha over r) that will be trained; NaN where there is none."""
     lora_l1: np.ndarray | None = None
     """`[addresses]` largest drift of one sign-like step of unit rate on B (mean over prompts)."""
     parts: tuple[Address, ...] = ()
@@ -156,6 +156,9 @@ class MapTask:
     draws: int = 8
     """Of the sampled method; a perturbation that draws nothing has one."""
     lora_rank: int = 8
+    """r of the adapter that will be trained."""
+    lora_scaling: float = 2.0
+    """Its alpha over r: PEFT multiplies B A by it."""
     seed: int = 0
     model_fingerprint: str | None = None
     """Of the model, if it is known already."""
@@ -197,7 +200,7 @@ class MapTask:
             "addresses": digest([str(address) for address in self.targets]),
         }
         if self.method == "closed-form":
-            return found | {"lora_rank": self.lora_rank}
+            return found | {"lora_rank": self.lora_rank, "lora_scaling": self.lora_scaling}
         return found | {"draws": self.draws}
 
     def measure(self, rows: Rows, keys: Sequence[str] | None = None) -> None:
@@ -213,6 +216,7 @@ class MapTask:
         texts = [text for _, text in chosen]
         scale = self._noise / self.proxy.gap if chosen else np.empty(0)
         scales = dict(zip(self.targets, scale))
+        unit = self.lora_scaling / self.proxy.gap
 
         def norms(batch: list[int]) -> Any:
             encoded = encode_prompts(
@@ -225,7 +229,7 @@ class MapTask:
 
         for batch, found in in_micro_batches(texts, self.batch_size, norms):
             for line, index in enumerate(batch):
-                lora = (found.lora_l2[line] / self.proxy.gap, found.lora_l1[line] / self.proxy.gap)
+                lora = (found.lora_l2[line] * unit, found.lora_l1[line] * unit)
                 measured = [_rounded(row) for row in (found.weights[line] * scale, *lora)]
                 parts = {
                     str(part): float(values[line] * scales[whole(part)])
