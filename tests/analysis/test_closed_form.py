@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -16,11 +17,12 @@ from torch import nn
 from torch._C._distributed_c10d import HashStore
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils.flop_counter import FlopCounterMode
 
 from securetune.analysis import closed_form
 from securetune.analysis.closed_form import fresh_factor, gradient_norms, squared_norms
-from securetune.analysis.proxies import GenericDrift, ProbeLogit, RefusalMargin
+from securetune.analysis.proxies import GenericDrift, ProbeLogit, Proxy, RefusalDirection, RefusalMargin
 from securetune.analysis.sensitivity import MapTask, map_sensitivity
 from securetune.analysis.weights import check_whole, deviation
 from securetune.errors import SecureTuneError, UsageError
@@ -46,16 +48,26 @@ def test_norms_equal_those_of_autograd_in_every_family(family: str) -> None:
     np.testing.assert_allclose(found.weights, expected, rtol=1e-6, atol=1e-12)
 
 
-@pytest.mark.parametrize(
-    "make", [DirectProxy, lambda _: RefusalMargin(((5, 6, 7), (8,))), lambda _: GenericDrift()]
-)
-def test_norms_equal_those_of_autograd_for_every_proxy(make: Any, tokenizer: Any) -> None:
-    model = tiny_llama(tokenizer).double()
+PROXIES: dict[str, Callable[[Any, int], Proxy]] = {
+    "probe": lambda _, width: DirectProxy(width),
+    "margin": lambda *_: RefusalMargin(((5, 6, 7), (8,))),
+    "generic": lambda *_: GenericDrift(),
+    "direction": lambda modules, width: RefusalDirection(
+        modules.blocks()[-1], torch.nn.functional.normalize(torch.arange(1.0, width + 1), dim=0)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PROXIES)
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3"])
+def test_norms_equal_those_of_autograd_for_every_proxy(family: str, name: str, tokenizer: Any) -> None:
+    model = FAMILIES[family](vocab_size=len(tokenizer)).double()
     modules = ModuleMap.of(model)
-    proxy = make(64)
+    proxy = PROXIES[name](modules, 32)
     encoded = encode_prompts(model, tokenizer, TEXTS[:3], proxy.endings)
     found = gradient_norms(model, modules, modules.matrices(), proxy, encoded)
     expected = autograd_norms(model, modules, modules.matrices(), proxy, encoded)
+    assert (expected > 0).mean() > 0.9, "most matrices must matter"
     np.testing.assert_allclose(found.weights, expected, rtol=1e-6, atol=1e-12)
 
 
@@ -284,3 +296,33 @@ def test_the_lora_columns_of_a_map_are_those_of_the_adapter_that_peft_makes(toke
     assert found.lora_l2 is not None and found.lora_l1 is not None
     assert float(found.lora_l2[0]) == pytest.approx(float(np.sqrt((l2**2).mean())), rel=1e-4)
     assert float(found.lora_l1[0]) == pytest.approx(float(l1.mean()), rel=1e-4)
+
+
+def test_offloaded_blocks_keep_no_inputs_of_their_layers(tokenizer: Any) -> None:
+    inputs: list[StorageWeakRef] = []
+    alive: list[int] = []
+
+    class Counting(ProbeLogit):
+        def score(self, reading: torch.Tensor, encoded: Any) -> torch.Tensor:
+            alive.append(sum(not reference.expired() for reference in inputs))
+            return reading
+
+    model = tiny_llama(tokenizer)
+    encoded = encode_prompts(model, tokenizer, TEXTS[:2])
+    for offloaded in (False, True):
+        if offloaded:
+            cpu_offload(model, execution_device=torch.device("cpu"))
+        modules = ModuleMap.of(model)
+        handles = [
+            cast(nn.Module, modules.module(address)).register_forward_hook(
+                lambda _m, arguments, _o: inputs.append(StorageWeakRef(arguments[0].untyped_storage()))
+            )
+            for address in modules.matrices()
+        ]
+        gradient_norms(model, modules, modules.matrices(), Counting(DirectProxy(64).probe), encoded)
+        for handle in handles:
+            handle.remove()
+        if not offloaded:
+            assert alive == [len(inputs)], "the positive control: a backward pass needs all of them"
+        inputs.clear()
+    assert alive[1] == 0

@@ -152,6 +152,7 @@ class _Recorder:
 
         def forward(_module: Any, arguments: Any, keywords: Any, output: torch.Tensor) -> None:
             x = (arguments[0] if arguments else next(iter(keywords.values()))).detach()
+            kept = _saved(x)
             # While a checkpoint recomputes, its outputs lead nowhere: only the first call counts.
             if self._recomputing or address in self._unusual:
                 return
@@ -163,7 +164,7 @@ class _Recorder:
             self.found.setdefault(address, torch.zeros(self.prompts, 3, dtype=torch.float64))
             if output.requires_grad:
                 self._calls[address] = self._calls.get(address, 0) + 1
-                output.register_hook(lambda gradient: self._add(address, module, x, gradient))
+                output.register_hook(lambda gradient: self._add(address, *kept.saved_tensors, gradient))
 
         handle = module.register_forward_hook(forward, with_kwargs=True)
         try:
@@ -175,7 +176,7 @@ class _Recorder:
     def _recomputing(self) -> bool:
         return torch._C._current_graph_task_id() != -1
 
-    def _add(self, address: Address, module: nn.Module, x: torch.Tensor, g: torch.Tensor) -> None:
+    def _add(self, address: Address, x: torch.Tensor, g: torch.Tensor) -> None:
         if address in self._unusual:
             return
         parts = self._parts.setdefault(address, [])
@@ -205,6 +206,24 @@ class _Recorder:
             # Padding may hold NaN, which zero gradients would not remove.
             values = torch.where(self.mask.to(values.device)[..., None], values, 0)
         return values.reshape(self.prompts, -1, values.shape[-1])
+
+
+class _Saved(torch.autograd.Function):
+    """A node that saves a tensor as the nodes of the graph do: not at all within a checkpoint."""
+
+    @staticmethod
+    def forward(ctx: Any, anchor: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(x)
+        return anchor.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[None, None]:
+        return None, None
+
+
+def _saved(x: torch.Tensor) -> Any:
+    """Keep `x` for the backward pass; within a checkpoint, reading `saved_tensors` recomputes the block."""
+    return _Saved.apply(torch.zeros((), requires_grad=True), x).grad_fn
 
 
 def squared_norms(x: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
