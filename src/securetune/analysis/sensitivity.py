@@ -18,12 +18,12 @@ from securetune.analysis.fused import whole
 from securetune.analysis.perturb import Perturbation
 from securetune.analysis.proxies import Proxy
 from securetune.analysis.rows import Rows
-from securetune.analysis.sampling import Sampler, in_micro_batches
+from securetune.analysis.sampling import Sampler
 from securetune.analysis.weights import check_whole, deviation, elements
 from securetune.errors import ConfigError, StaleArtifactError
 from securetune.files import digest, read_json, write_json
 from securetune.models.fingerprint import fingerprint
-from securetune.models.hidden_states import encode_prompts
+from securetune.models.hidden_states import encode_prompts, in_micro_batches
 from securetune.models.module_map import ModuleMap
 from securetune.progress import progress
 
@@ -56,8 +56,8 @@ class SensitivityMap:
     per_draw: np.ndarray | None = None
     """`[draws, addresses]` root-mean-square drift over prompts of each draw; `None` for the closed form."""
     lora_l2: np.ndarray | None = None
-    """`[addresses]` drift per unit of movement, in a random direction, of the factor B of a fresh LoRA with the
-    rank and the scaling (alpha over r) that will be trained; NaN where there is none."""
+    """`[addresses]` drift per unit of movement, in a random direction, of the factor B of a fresh LoRA with
+    the rank and scaling (alpha over r) that will be trained; NaN where there is none."""
     lora_l1: np.ndarray | None = None
     """`[addresses]` largest drift of one sign-like step of unit rate on B (mean over prompts)."""
     parts: tuple[Address, ...] = ()
