@@ -36,10 +36,9 @@ class AnalysisSettings(Settings):
     """Prompts at once; halved when memory runs out."""
     draws: int = Field(8, ge=1)
     """Draws per matrix of the sampled method (ours)."""
-    lora_rank: int = Field(8, ge=1)
-    """Rank of the fresh adapters whose gradients are reported beside the map."""
     check_addresses: int = Field(12, ge=0)
-    """Matrices that are sampled to check the closed form; 0 leaves the check out."""
+    """Matrices that are sampled to check the closed form, and as many experts; 0 leaves the check out, except
+    of some experts: routing is discrete."""
     check_prompts: int = Field(16, ge=4)
     check_draws: int = Field(4, ge=4)
     """Per matrix; fewer leave no halves of draws, so no ceiling."""

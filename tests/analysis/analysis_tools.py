@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
+from securetune.addressing import Address
 from securetune.analysis.classifiers import LinearClassifier
 from securetune.analysis.probe import Probe
-from securetune.analysis.proxies import ProbeLogit
+from securetune.analysis.proxies import ProbeLogit, Proxy
 from securetune.models.fingerprint import fingerprint
 from securetune.models.hidden_states import Encoded, backbone
+from securetune.models.module_map import ModuleMap
 
 TEXTS = ["tell me a story", "how do I bake bread", "what is rain", "name a tree", "write a poem", "sing"]
 
@@ -42,3 +45,15 @@ def ids_of(model: Any, lengths: Sequence[int]) -> Encoded:
     if "position_ids" in inspect.signature(backbone(model).forward).parameters:
         inputs["position_ids"] = (mask.cumsum(-1) - 1).clamp_min(0)
     return Encoded(tuple(str(length) for length in lengths), inputs)
+
+
+def autograd_norms(
+    model: Any, modules: ModuleMap, addresses: Sequence[Address], proxy: Proxy, encoded: Encoded
+) -> np.ndarray:
+    """Norms of per-sample gradients by autograd, one prompt at a time."""
+    weights = [modules.weight(address)[1] for address in addresses]
+    rows = []
+    for score in proxy.score(proxy.read(model, encoded), encoded):
+        gradients = torch.autograd.grad(score, weights, allow_unused=True, retain_graph=True)
+        rows.append([0.0 if g is None else float(g.norm()) for g in gradients])
+    return np.array(rows)

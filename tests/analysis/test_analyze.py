@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -13,15 +14,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from peft import LoraConfig, get_peft_model
 
 from securetune.__main__ import main
-from securetune.analysis.analyze import analysis_prompts, read_analysis
+from securetune.analysis.analyze import analysis_prompts, analyze, plan_map, read_analysis
 from securetune.analysis.full import probe_halves
-from securetune.analysis.sensitivity import SensitivityMap
-from securetune.config import Config
-from securetune.errors import ConfigError
+from securetune.analysis.probe import fit_probe
+from securetune.analysis.proxies import readings
+from securetune.analysis.sensitivity import MapTask, SensitivityMap, map_sensitivity
+from securetune.analysis.updates import adapter_updates
+from securetune.config import Config, load_settings
+from securetune.errors import ConfigError, StaleArtifactError
 from securetune.files import read_json
 from securetune.inputs import Prompts, read_roles
+from securetune.models.load import load_model
 from securetune.plan import TuningPlan
 from securetune.prompt_files import PackagePrompts, package_prompts, read_prompts
 from tiny_chat import fast_options, write_tuning_file
@@ -149,6 +156,59 @@ def test_two_shards_give_the_map_of_one(
     assert main(arguments(chat_model, data, tmp_path, "--shard", "3/2")) == 1
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("analysis.noise_scale=0.2", "size: found 0.1, expected 0.2"),
+        ("analysis.proxy=refusal-margin", "proxy: found probe, expected refusal-margin"),
+        ("seed=1", "seed: found 0, expected 1"),
+    ],
+)
+def test_analysing_into_the_rows_of_another_map_is_refused_from_python_too(
+    change: str, message: str, finished: Path, chat_model: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(finished / "analysis", tmp_path / "analysis")
+    model, tokenizer = load_model(str(chat_model), device="cpu")
+    config = load_settings(Config, finished / "config.yaml", [change])
+    with pytest.raises(StaleArtifactError, match=rf"map\.jsonl does not belong .*{message}"):
+        analyze(model, tokenizer, no_suites(), config, tmp_path / "analysis")
+
+
+def test_settings_make_the_task_of_updates_and_of_the_adapter_to_train(
+    chat_model: Path, tmp_path: Path
+) -> None:
+    model, tokenizer = load_model(str(chat_model), device="cpu")
+    prompts, sizes = no_suites(), {"prompts": 4, "verify_prompts": 4}
+    probe = fit_probe(model, tokenizer, list(prompts.probe), l2=1e-2, folds=3)
+    lora = LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False, task_type="CAUSAL_LM")
+    get_peft_model(copy.deepcopy(model), lora).save_pretrained(tmp_path)
+
+    def planned(**analysis: Any) -> MapTask:
+        content = {"model": {"id": "x"}, "analysis": {**sizes, **analysis}, "train": {"lora": {"r": 4}}}
+        return plan_map(model, tokenizer, prompts, Config.model_validate(content), probe)[0]
+
+    task = planned()
+    assert (task.lora_rank, task.lora_scaling, task.model_fingerprint) == (4, 4.0, probe.model)
+    update = {"method": "monte-carlo", "perturbation": "update"}
+    with pytest.raises(ConfigError, match=r"needs analysis\.update_from"):
+        planned(**update)
+    task = planned(**update, noise_scale=0.5, update_from=str(tmp_path))
+    found = map_sensitivity(task)
+    moved = {address.path for address, drift in zip(found.addresses, found.drift) if drift > 0}
+    assert moved == {"self_attn.q_proj"} and found.perturbation == "update"
+    assert found.per_draw is not None and len(found.per_draw) == 1
+    # The drift at an address is that of the model with half of this change merged there.
+    address = next(a for a in found.addresses if a.path == "self_attn.q_proj")
+    before = readings(task.proxy, model, tokenizer, task.texts)
+    with torch.no_grad():
+        weight = task.modules.weight(address)[1]
+        weight += 0.5 * adapter_updates(model, tmp_path)[address]
+    change = (readings(task.proxy, model, tokenizer, task.texts) - before) / task.proxy.gap
+    assert float(found.drift[found.addresses.index(address)]) == pytest.approx(
+        float(change.square().mean().sqrt()), rel=1e-3
+    )
+
+
 def same_map(first: Path, second: Path) -> None:
     maps = [SensitivityMap.load(run / "analysis" / "map.json") for run in (first, second)]
     assert maps[0].addresses == maps[1].addresses
@@ -180,7 +240,7 @@ def test_two_processes_give_the_map_of_one(
         _, errors = process.communicate(timeout=600)
         assert process.returncode == 0, errors.decode()
     rows = [len(p.read_text().splitlines()) for p in sorted((tmp_path / "analysis").glob("map.*of2.jsonl"))]
-    assert rows == [4, 4], "each process must do its half"
+    assert rows == [5, 5], "each process must write a header and do its half"
     same_map(tmp_path, finished)
 
 

@@ -2,46 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
 from accelerate import cpu_offload
-from analysis_tools import TEXTS, DirectProxy, ids_of, probe_for
+from analysis_tools import TEXTS, DirectProxy, autograd_norms, ids_of, probe_for
+from peft import LoraConfig, get_peft_model
 from torch import nn
 from torch._C._distributed_c10d import HashStore
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils.flop_counter import FlopCounterMode
 
-from securetune.addressing import Address
 from securetune.analysis import closed_form
 from securetune.analysis.closed_form import fresh_factor, gradient_norms, squared_norms
-from securetune.analysis.proxies import GenericDrift, ProbeLogit, Proxy, RefusalMargin
+from securetune.analysis.proxies import GenericDrift, ProbeLogit, Proxy, RefusalDirection, RefusalMargin
+from securetune.analysis.sensitivity import MapTask, map_sensitivity
 from securetune.analysis.weights import check_whole, deviation
-from securetune.errors import UsageError
-from securetune.models.hidden_states import Encoded, encode_prompts
+from securetune.errors import SecureTuneError, UsageError
+from securetune.models.hidden_states import encode_prompts
 from securetune.models.module_map import ModuleMap
 from tiny import FAMILIES, FUSED_EXPERTS, tiny_llama
 
 
 def double(family: str) -> Any:
     return FAMILIES[family](experts_implementation="eager").double()
-
-
-def autograd_norms(
-    model: Any, modules: ModuleMap, addresses: Sequence[Address], proxy: Proxy, encoded: Encoded
-) -> np.ndarray:
-    """Norms of per-sample gradients by autograd, one prompt at a time."""
-    weights = [modules.weight(address)[1] for address in addresses]
-    rows = []
-    for score in proxy.score(proxy.read(model, encoded), encoded):
-        gradients = torch.autograd.grad(score, weights, allow_unused=True, retain_graph=True)
-        rows.append([0.0 if g is None else float(g.norm()) for g in gradients])
-    return np.array(rows)
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
@@ -57,16 +48,26 @@ def test_norms_equal_those_of_autograd_in_every_family(family: str) -> None:
     np.testing.assert_allclose(found.weights, expected, rtol=1e-6, atol=1e-12)
 
 
-@pytest.mark.parametrize(
-    "make", [DirectProxy, lambda _: RefusalMargin(((5, 6, 7), (8,))), lambda _: GenericDrift()]
-)
-def test_norms_equal_those_of_autograd_for_every_proxy(make: Any, tokenizer: Any) -> None:
-    model = tiny_llama(tokenizer).double()
+PROXIES: dict[str, Callable[[Any, int], Proxy]] = {
+    "probe": lambda _, width: DirectProxy(width),
+    "margin": lambda *_: RefusalMargin(((5, 6, 7), (8,))),
+    "generic": lambda *_: GenericDrift(),
+    "direction": lambda modules, width: RefusalDirection(
+        modules.blocks()[-1], torch.nn.functional.normalize(torch.arange(1.0, width + 1), dim=0)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PROXIES)
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3"])
+def test_norms_equal_those_of_autograd_for_every_proxy(family: str, name: str, tokenizer: Any) -> None:
+    model = FAMILIES[family](vocab_size=len(tokenizer)).double()
     modules = ModuleMap.of(model)
-    proxy = make(64)
+    proxy = PROXIES[name](modules, 32)
     encoded = encode_prompts(model, tokenizer, TEXTS[:3], proxy.endings)
     found = gradient_norms(model, modules, modules.matrices(), proxy, encoded)
     expected = autograd_norms(model, modules, modules.matrices(), proxy, encoded)
+    assert (expected > 0).mean() > 0.9, "most matrices must matter"
     np.testing.assert_allclose(found.weights, expected, rtol=1e-6, atol=1e-12)
 
 
@@ -222,3 +223,106 @@ def test_a_distributed_tensor_is_refused(tokenizer: Any) -> None:
             check_whole(model)
     finally:
         dist.destroy_process_group()
+
+
+def test_float16_gradients_that_would_vanish_are_measured(tokenizer: Any) -> None:
+    model = tiny_llama(tokenizer)
+    probe = probe_for(model, 64)
+    # A probe in small units: its gradients are below what float16 can hold.
+    small = replace(probe, classifier=replace(probe.classifier, weight=probe.classifier.weight * 1e-7))
+    encoded = encode_prompts(model, tokenizer, TEXTS[:3])
+
+    def measured() -> closed_form.GradientNorms:
+        modules = ModuleMap.of(model)
+        return gradient_norms(model, modules, modules.matrices(), ProbeLogit(small), encoded)
+
+    exact = measured()
+    model.to(torch.float16)
+    found = measured()
+    for half, full in ((found.weights, exact.weights), (found.lora_l1, exact.lora_l1)):
+        assert abs(float(np.median(half / full)) - 1) < 0.05
+        assert float(np.abs(np.log(half / full)).max()) < 0.5
+
+
+def test_float16_gradients_that_overflow_are_measured_on_a_smaller_scale(tokenizer: Any) -> None:
+    model = tiny_llama(tokenizer)
+    probe = probe_for(model, 64)
+    large = replace(probe, classifier=replace(probe.classifier, weight=probe.classifier.weight * 300))
+    encoded = encode_prompts(model, tokenizer, TEXTS[:3])
+
+    def measured() -> np.ndarray:
+        modules = ModuleMap.of(model)
+        return gradient_norms(model, modules, modules.matrices(), ProbeLogit(large), encoded).weights
+
+    exact = measured()
+    model.to(torch.float16)
+    ratio = measured() / exact
+    assert abs(float(np.median(ratio)) - 1) < 0.05
+
+
+@pytest.mark.parametrize("family", ["llama", FUSED_EXPERTS[0]])
+def test_norms_that_are_not_finite_are_refused_by_address(family: str) -> None:
+    model = FAMILIES[family]()
+    modules = ModuleMap.of(model)
+    with torch.no_grad():
+        modules.weight(modules.select("2.self_attn.o_proj")[0])[1][0, 0] = torch.inf
+    addresses = [address for address in modules.matrices() if address.layer == 1]
+    others = len(addresses) - 4
+    message = rf"gradient of the proxy at {addresses[0]}, .* and {others} others is not a finite.*bfloat16"
+    with pytest.raises(SecureTuneError, match=message):
+        gradient_norms(model, modules, addresses, DirectProxy(32), ids_of(model, (5, 5)))
+
+
+def test_the_lora_columns_of_a_map_are_those_of_the_adapter_that_peft_makes(tokenizer: Any) -> None:
+    model = tiny_llama(tokenizer)
+    modules = ModuleMap.of(model)
+    address = modules.select("1.v_proj")[0]
+    proxy = ProbeLogit(probe_for(model, 64))
+    task = MapTask(
+        model, tokenizer, modules, proxy, tuple(TEXTS[:3]),
+        addresses=(address,), lora_rank=4, lora_scaling=3.0,
+    )  # fmt: skip
+    found = map_sensitivity(task)
+    config = LoraConfig(r=4, lora_alpha=12, target_modules=["layers.1.self_attn.v_proj"])
+    adapted = get_peft_model(model, config)
+    layer = adapted.base_model.model.model.layers[1].self_attn.v_proj
+    layer.lora_A["default"].weight.data.copy_(fresh_factor(address, 64, 4, 0))
+    norms = []
+    for text in TEXTS[:3]:
+        score = proxy.read(adapted, encode_prompts(adapted, tokenizer, [text])).sum() / proxy.gap
+        (gradient,) = torch.autograd.grad(score, layer.lora_B["default"].weight)
+        norms.append([float(gradient.norm()), float(gradient.abs().sum())])
+    l2, l1 = np.array(norms).T
+    assert found.lora_l2 is not None and found.lora_l1 is not None
+    assert float(found.lora_l2[0]) == pytest.approx(float(np.sqrt((l2**2).mean())), rel=1e-4)
+    assert float(found.lora_l1[0]) == pytest.approx(float(l1.mean()), rel=1e-4)
+
+
+def test_offloaded_blocks_keep_no_inputs_of_their_layers(tokenizer: Any) -> None:
+    inputs: list[StorageWeakRef] = []
+    alive: list[int] = []
+
+    class Counting(ProbeLogit):
+        def score(self, reading: torch.Tensor, encoded: Any) -> torch.Tensor:
+            alive.append(sum(not reference.expired() for reference in inputs))
+            return reading
+
+    model = tiny_llama(tokenizer)
+    encoded = encode_prompts(model, tokenizer, TEXTS[:2])
+    for offloaded in (False, True):
+        if offloaded:
+            cpu_offload(model, execution_device=torch.device("cpu"))
+        modules = ModuleMap.of(model)
+        handles = [
+            cast(nn.Module, modules.module(address)).register_forward_hook(
+                lambda _m, arguments, _o: inputs.append(StorageWeakRef(arguments[0].untyped_storage()))
+            )
+            for address in modules.matrices()
+        ]
+        gradient_norms(model, modules, modules.matrices(), Counting(DirectProxy(64).probe), encoded)
+        for handle in handles:
+            handle.remove()
+        if not offloaded:
+            assert alive == [len(inputs)], "the positive control: a backward pass needs all of them"
+        inputs.clear()
+    assert alive[1] == 0

@@ -10,21 +10,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate import cpu_offload
 from analysis_tools import TEXTS, DirectProxy, ids_of, probe_for
 from peft import LoraConfig, PeftModel, get_peft_model
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from securetune.addressing import Address
-from securetune.analysis import sampling
 from securetune.analysis.agreement import check_map, compare
 from securetune.analysis.perturb import KINDS, Perturbation, equal_reference, perturbed
 from securetune.analysis.probe import Probe, fit_probe, transfer
 from securetune.analysis.proxies import GenericDrift, ProbeLogit, fit_proxy, readings
 from securetune.analysis.rows import Part, Rows
-from securetune.analysis.sampling import LayerCache, Sampler, in_micro_batches, root_mean_square
+from securetune.analysis.sampling import LayerCache, Sampler, root_mean_square
 from securetune.analysis.sensitivity import MapTask, SensitivityMap, map_sensitivity
 from securetune.analysis.updates import adapter_updates
 from securetune.errors import ConfigError, DataError, SecureTuneError, StaleArtifactError
-from securetune.models.hidden_states import last_token_states
+from securetune.models import hidden_states
+from securetune.models.hidden_states import in_micro_batches, last_token_states
 from securetune.models.module_map import ModuleMap
 from securetune.prompt_files import PackagePrompts
 from securetune.prompts import Prompt, PromptSet
@@ -52,7 +54,21 @@ def a_perturbation(kind: str, modules: ModuleMap, size: float = 0.3) -> Perturba
     return Perturbation(kind, size, reference=equal_reference(modules), updates=updates)
 
 
-def test_drift_is_linear_in_the_noise(task: MapTask) -> None:
+def test_sampled_drift_is_linear_in_small_noise_and_not_in_large_noise(task: MapTask) -> None:
+    task.model.double()
+    addresses = task.modules.matrices()[::4]
+
+    def sampled(size: float) -> np.ndarray:
+        noise = Perturbation("gaussian", size)
+        again = replace(task, method="monte-carlo", perturbation=noise, addresses=addresses, draws=4)
+        return map_sensitivity(again).drift
+
+    # The same draws, three times as large.
+    np.testing.assert_allclose(sampled(3e-4), 3 * sampled(1e-4), rtol=1e-2)
+    assert (np.abs(sampled(9.0) / (3 * sampled(3.0)) - 1) > 0.05).mean() > 0.5, "the positive control"
+
+
+def test_predicted_drift_is_linear_in_the_noise(task: MapTask) -> None:
     small = map_sensitivity(task).drift
     large = map_sensitivity(replace(task, perturbation=Perturbation("gaussian", 0.3))).drift
     np.testing.assert_allclose(large, 3 * small, rtol=1e-5)
@@ -73,6 +89,21 @@ def test_sampling_small_noise_converges_to_the_closed_form(kind: str, task: MapT
         replace(task, method="monte-carlo", perturbation=small, addresses=(address,), draws=96)
     )
     assert float(sampled.drift[0]) == pytest.approx(float(found.drift[3]), rel=0.25)
+
+
+def test_the_error_of_sampling_falls_with_the_draws(task: MapTask) -> None:
+    addresses = task.modules.matrices()[::3]
+    small = replace(task, perturbation=SMALL, addresses=addresses)
+    predicted = map_sensitivity(small).drift
+    sampled = map_sensitivity(replace(small, method="monte-carlo", draws=64))
+    assert sampled.per_draw is not None
+    errors = []
+    for draws in (4, 16, 64):
+        # All groups of so many draws, so that the error itself is not one draw of luck.
+        groups = np.sqrt((sampled.per_draw**2).reshape(-1, draws, len(addresses)).mean(1))
+        errors.append(float(np.abs(np.log(groups / predicted)).mean()))
+    assert errors[0] > 1.5 * errors[1] > 1.5 * 1.2 * errors[2], errors
+    assert errors[2] < 0.15, errors
 
 
 def test_joint_drift_of_several_matrices_adds_up_in_square_for_small_noise(task: MapTask) -> None:
@@ -150,7 +181,7 @@ def test_shards_merge_to_the_same_map_and_a_missing_one_is_named(
 def test_out_of_memory_halves_the_batch_says_so_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
     said: list[str] = []
-    monkeypatch.setattr(sampling.log, "warning", lambda text, *values: said.append(text % values))
+    monkeypatch.setattr(hidden_states.log, "warning", lambda text, *values: said.append(text % values))
 
     def work(batch: list[int]) -> int:
         if len(batch) > 2:
@@ -163,6 +194,58 @@ def test_out_of_memory_halves_the_batch_says_so_and_loses_nothing(monkeypatch: p
     assert [text[-29:] for text in said] == [f"micro-batches have {n} prompts now"[-29:] for n in (3, 2)]
     with pytest.raises(SecureTuneError, match="one prompt at a time"):
         list(in_micro_batches(["x"], 4, lambda batch: work([0, 0, 0])))
+
+
+def test_a_drift_that_is_not_finite_is_refused_by_address(task: MapTask) -> None:
+    sampler = Sampler(task.model, task.tokenizer, task.modules, task.proxy, TEXTS[:2])
+    address = task.modules.select("1.mlp.up_proj")[0]
+    with pytest.raises(SecureTuneError, match=r"drift under perturbation at 1\.mlp\.up_proj is not a finite"):
+        sampler.squared_drift([address], Perturbation("gaussian", 1e39), 0)
+
+
+def test_a_sampler_that_runs_out_of_memory_goes_on_with_smaller_batches(
+    task: MapTask, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    sampler = Sampler(task.model, task.tokenizer, task.modules, task.proxy, TEXTS)
+    address = task.modules.select("1.mlp.up_proj")[0]
+    expected = sampler.squared_drift([address], NOISE, 0)
+    before = {name: p.detach().clone() for name, p in task.model.named_parameters()}
+    read_from = LayerCache.read_from
+
+    def limited(self: LayerCache, layer: int, most: int = 2) -> torch.Tensor:
+        if len(self.encoded.texts) > most:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+        return read_from(self, layer)
+
+    monkeypatch.setattr(LayerCache, "read_from", limited)
+    found = sampler.squared_drift([address], NOISE, 0)
+    np.testing.assert_allclose(found, expected, rtol=1e-3)
+    assert "micro-batches have 2 prompts now" in caplog.text
+    assert all(torch.equal(p, before[name]) for name, p in task.model.named_parameters())
+    monkeypatch.setattr(LayerCache, "read_from", lambda self, layer: limited(self, layer, 0))
+    with pytest.raises(SecureTuneError, match="one prompt at a time"):
+        sampler.squared_drift([address], NOISE, 0)
+
+
+def test_states_and_readings_are_taken_in_smaller_batches_when_memory_runs_out(
+    model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = ProbeLogit(probe_for(model, 64))
+    expected = last_token_states(model, tokenizer, TEXTS), readings(proxy, model, tokenizer, TEXTS)
+    forward, sizes = model.model.forward, []
+
+    def limited(*arguments: Any, **keywords: Any) -> Any:
+        sizes.append(len(keywords["input_ids"]))
+        if sizes[-1] > 2:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+        return forward(*arguments, **keywords)
+
+    monkeypatch.setattr(model.model, "forward", limited)
+    advanced: list[int] = []
+    states = last_token_states(model, tokenizer, TEXTS, advance=advanced.append)
+    torch.testing.assert_close(states, expected[0], rtol=1e-3, atol=1e-4)
+    assert sizes == [6, 3, 2, 2, 2] and sum(advanced) == 6
+    torch.testing.assert_close(readings(proxy, model, tokenizer, TEXTS), expected[1], rtol=1e-3, atol=1e-4)
 
 
 def test_a_closed_form_that_does_not_exist_is_refused(task: MapTask) -> None:
@@ -255,6 +338,53 @@ def test_output_hooks_equal_the_change_in_place(kind: str, family: str) -> None:
     torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=1e-5)
     with torch.no_grad():
         assert not torch.allclose(proxy.read(model, encoded), found[0], atol=1e-4), "it must show"
+
+
+def test_changes_at_the_output_are_made_one_at_a_time_and_dropped(
+    model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modules, proxy, encoded = ModuleMap.of(model), DirectProxy(64), ids_of(model, (7, 5))
+    made: list[StorageWeakRef] = []
+    alive: list[int] = []
+    make = Perturbation.delta
+
+    def delta(self: Perturbation, *arguments: Any) -> torch.Tensor:
+        alive.append(sum(not reference.expired() for reference in made))
+        found = make(self, *arguments)
+        made.append(StorageWeakRef(found.untyped_storage()))
+        return found
+
+    monkeypatch.setattr(Perturbation, "delta", delta)
+    addresses = modules.matrices()
+    with perturbed(modules, addresses, NOISE, 0, in_place=False), torch.no_grad():
+        assert not made
+        proxy.read(model, encoded)
+        assert len(made) == len(addresses) and all(reference.expired() for reference in made)
+    assert max(alive) == 0
+
+
+def test_offloaded_weights_are_perturbed_like_those_in_memory(model: Any) -> None:
+    proxy, encoded = DirectProxy(64), ids_of(model, (7, 5))
+    found = []
+    for offloaded in (False, True):
+        if offloaded:
+            cpu_offload(model, execution_device=torch.device("cpu"))
+        modules = ModuleMap.of(model)
+        with perturbed(modules, modules.matrices(), NOISE, 3), torch.inference_mode():
+            found.append(proxy.read(model, encoded))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an accelerator")
+def test_copies_of_weights_and_of_hidden_states_leave_the_accelerator(tokenizer: Any) -> None:
+    model = tiny_llama(tokenizer).cuda()
+    modules, proxy = ModuleMap.of(model), DirectProxy(64)
+    before = torch.cuda.memory_allocated()
+    with perturbed(modules, modules.matrices(), NOISE, 0):
+        assert torch.cuda.memory_allocated() == before
+    sampler = Sampler(model, tokenizer, modules, proxy, TEXTS)
+    assert all(output.device.type == "cpu" for _, cache in sampler._caches for output in cache.outputs)
+    assert (sampler.squared_drift(modules.select("2.*"), NOISE, 0) > 0).all()
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])

@@ -12,10 +12,13 @@ from scipy import stats
 
 from securetune.addressing import Address
 from securetune.analysis.sensitivity import MapTask, SensitivityMap, map_sensitivity, rank_correlation
+from securetune.analysis.weights import is_expert
 from securetune.models.module_map import ModuleMap
 
 NAMING_DRAWS = 32
 """Fresh draws of a matrix whose sampled drift lies beyond the bound, before it is named (ours)."""
+EXPERTS = 4
+"""Experts that are sampled where no other address is: routing is discrete, so some always are (ours)."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Agreement:
     outside: tuple[str, ...]
     """Addresses whose ratio is beyond the bound with its whole interval: there the first order fails."""
     experts: tuple[str, ...]
-    """Fused experts among the addresses: routing is discrete, and gradients do not see it switch."""
+    """Experts among the addresses: routing is discrete, and gradients do not see it switch."""
     doubtful: tuple[dict[str, Any], ...] = ()
     """Addresses whose ratio is beyond the bound by point estimate: `address`, `sampled` and `draws` (more
     draws, where they were made), and `low` and `high`, the 95% interval of the ratio (`None`: infinite)."""
@@ -78,7 +81,8 @@ def check_map(
     Args:
         task: how the map was made.
         found: the map.
-        addresses: drawn at random from the linear layers, and as many from the experts, if there are any.
+        addresses: drawn at random from the linear layers, and as many from the experts, if there are any (of
+            0, still some experts).
         prompts: the first so many of the map's.
         draws: per address.
         bound: see `Agreement`.
@@ -196,13 +200,14 @@ def _chosen(modules: ModuleMap, addresses: Sequence[Address], n: int, seed: int)
     experts = _experts(modules, addresses)
     linear = [address for address in addresses if address not in set(experts)]
     rng = random.Random(seed)
-    drawn = [rng.sample(group, min(n, len(group))) for group in (linear, experts)]
+    counts = ((linear, n), (experts, n or EXPERTS))
+    drawn = [rng.sample(group, min(count, len(group))) for group, count in counts]
     return tuple(sorted(address for group in drawn for address in group))
 
 
 def _experts(modules: ModuleMap, addresses: Sequence[Address]) -> list[Address]:
-    """Addresses of stacked matrices: fused experts."""
-    return [address for address in addresses if modules.weight(address)[1].ndim > 2]
+    """Addresses of experts: stacked, or listed one by one."""
+    return [address for address in addresses if is_expert(modules, address)]
 
 
 def _shown(value: float | None) -> str:

@@ -20,7 +20,7 @@ from securetune.analysis.sampling import Sampler
 from securetune.analysis.search import RobustSet, find_robust_set
 from securetune.analysis.sensitivity import MapTask, SensitivityMap
 from securetune.analysis.updates import adapter_updates
-from securetune.analysis.weights import check_whole
+from securetune.analysis.weights import check_whole, is_expert
 from securetune.config import Config
 from securetune.errors import ConfigError
 from securetune.files import digest, read_json, write_json
@@ -76,6 +76,7 @@ def analyze(
 
     Raises:
         UsageError: the model is sharded, or holds quantised experts.
+        StaleArtifactError: `directory` holds rows of a map that was made from other inputs.
         ConfigError: more prompts are asked for than there are, or no set fits the budget.
         DataError: the proxy does not tell harmful from harmless, so drift has no unit.
     """
@@ -88,12 +89,13 @@ def analyze(
             probe = _probe(model, tokenizer, prompts, config, directory)
     task, others = plan_map(model, tokenizer, prompts, config, probe)
     if processes is None:
-        rows = Rows(directory, "map", shard)
+        rows = Rows(directory, "map", shard, task.identity)
         task.measure(rows, shard.of(task.keys) if shard else None)
         if shard:
             return
     else:
-        rows = Rows(directory, "map", Part(processes.process_index, processes.num_processes))
+        share = Part(processes.process_index, processes.num_processes)
+        rows = Rows(directory, "map", share, task.identity)
         with processes.split_between_processes(task.keys) as keys:
             task.measure(rows, keys)
         processes.wait_for_everyone()
@@ -128,9 +130,11 @@ def plan_map(
         updates=updates,
     )
     proxy = fit_proxy(settings.proxy, model, tokenizer, modules, probe, prompts.probe, settings.batch_size)
+    lora = config.train.lora
     task = MapTask(
         model, tokenizer, modules, proxy, tuple(texts), perturbation, settings.method,
-        batch_size=settings.batch_size, draws=settings.draws, lora_rank=settings.lora_rank, seed=config.seed,
+        batch_size=settings.batch_size, draws=settings.draws, seed=config.seed,
+        lora_rank=lora.r, lora_scaling=lora.alpha / lora.r, model_fingerprint=probe.model,
         paired=True,
     )  # fmt: skip
     return task, others
@@ -242,7 +246,8 @@ def _conclude(
     if not (directory / "map.json").is_file():
         task.assemble(rows).save(directory / "map.json")
     found = SensitivityMap.load(directory / "map.json")
-    wanted = settings.check_addresses and task.method == "closed-form"
+    experts = any(is_expert(task.modules, address) for address in found.addresses)
+    wanted = task.method == "closed-form" and (settings.check_addresses or experts)
     if wanted and not (directory / "check.json").is_file():
         agreement = check_map(
             task, found, addresses=settings.check_addresses, prompts=settings.check_prompts,

@@ -22,13 +22,17 @@ from transformers.pytorch_utils import Conv1D
 from securetune.addressing import Address
 from securetune.analysis.fused import fused_parts
 from securetune.analysis.proxies import Proxy
-from securetune.analysis.weights import check_measurable, is_offloaded, patched
+from securetune.analysis.weights import check_differentiable, check_finite, is_expert, is_offloaded, patched
 from securetune.models.hidden_states import Encoded
 from securetune.models.module_map import ModuleMap
 from securetune.models.quantised import keep_unpacked_
 
 _BLOCK = 2**22
 """Elements of one block of a weight gradient that is made and thrown away."""
+
+_HALF_SCALES = (2.0**12, 2.0**4, 1.0)
+"""What the score of a float16 model is multiplied by, tried in this order until nothing overflows: gradients
+of activations below 6e-8 would vanish without a trace (ours)."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class GradientNorms:
     """Frobenius norm over the weight matrix (with a bias, the matrix alone)."""
     lora_l2: np.ndarray
     """Frobenius norm over a LoRA factor B at B = 0, with a fresh A: the only one with a gradient at the
-    start. NaN where LoRA would adapt a bare parameter."""
+    start. NaN of experts and bare parameters, which are measured another way."""
     lora_l1: np.ndarray
     """Sum of magnitudes over B: what one sign-like step (Adam) of unit rate moves at most."""
     parts: dict[Address, np.ndarray]
@@ -59,9 +63,9 @@ def gradient_norms(
 ) -> GradientNorms:
     """Measure all `addresses` on one batch of prompts.
 
-    Linear layers (`nn.Linear`, Conv1D, 4-bit and 8-bit ones included) take one batched backward pass. Bare
-    parameters (fused experts, routers) take an exact backward pass per prompt. With offloaded weights, the
-    blocks are recomputed one at a time from their saved inputs, so that one block is in memory.
+    Linear layers (`nn.Linear`, Conv1D, 4-bit and 8-bit ones included) take one batched backward pass. Experts
+    and bare parameters (routers) take an exact backward pass per prompt. With offloaded weights, the blocks
+    are recomputed one at a time from their saved inputs, so that one block is in memory.
 
     Args:
         model: the start model, whole in this process.
@@ -73,28 +77,57 @@ def gradient_norms(
         seed: of A.
 
     Raises:
-        UsageError: an address is a quantised expert.
+        UsageError: an address is a quantised or offloaded expert.
+        SecureTuneError: a norm is not finite; names the addresses.
     """
-    check_measurable(modules, addresses)
+    scales = _HALF_SCALES if any(p.dtype == torch.float16 for p in model.parameters()) else (1.0,)
+    for scale in scales:
+        found = _norms(model, modules, addresses, proxy, encoded, lora_rank, seed, scale)
+        if np.isfinite(found.weights).all():
+            return found
+    check_finite("gradient of the proxy", addresses, found.weights)
+    return found
+
+
+def _norms(
+    model: Any,
+    modules: ModuleMap,
+    addresses: Sequence[Address],
+    proxy: Proxy,
+    encoded: Encoded,
+    rank: int,
+    seed: int,
+    scale: float,
+) -> GradientNorms:
+    """Differentiate `scale` times the score, and divide the norms by it."""
     config = model.config.get_text_config()
-    linear = {a: m for a in addresses if isinstance(m := modules.module(a), (nn.Linear, Conv1D))}
+    linear = {
+        a: m
+        for a in addresses
+        if isinstance(m := modules.module(a), (nn.Linear, Conv1D)) and not is_expert(modules, a)
+    }
+    check_differentiable(modules, [address for address in addresses if address not in linear])
     fused = {address: fused_parts(config, address, module) for address, module in linear.items()}
-    recorder = _Recorder(encoded, lora_rank, seed, fused)
+    recorder = _Recorder(encoded, rank, seed, fused)
     keep_unpacked_(model)
-    with _weights_at_rest(model), ExitStack() as hooks:
-        for address, module in linear.items():
-            hooks.enter_context(recorder.attached(address, module))
-        hooks.enter_context(_inputs_require_grad(model))
+    with _weights_at_rest(model), _inputs_require_grad(model), ExitStack() as hooks:
         if is_offloaded(model):
             hooks.enter_context(_recomputed_blocks(modules))
-        score = proxy.score(proxy.read(model, encoded), encoded)
-        if score.requires_grad:
-            score.sum().backward()
+        with ExitStack() as watched:
+            for address, module in linear.items():
+                watched.enter_context(recorder.attached(address, module))
+            _backward(model, proxy, encoded, scale)
         exact = [address for address in addresses if address not in recorder.found]
-        values = {**recorder.found, **_exact(model, modules, exact, proxy, encoded)}
-    stacked = np.stack([values[address].numpy() for address in addresses], axis=1)
+        values = {**recorder.found, **_exact(model, modules, exact, proxy, encoded, scale)}
+    stacked = np.stack([values[address].numpy() for address in addresses], axis=1) / scale
     weights, lora_l2, lora_l1 = np.moveaxis(stacked, 2, 0)
-    return GradientNorms(weights, lora_l2, lora_l1, recorder.parts)
+    return GradientNorms(weights, lora_l2, lora_l1, {a: part / scale for a, part in recorder.parts.items()})
+
+
+def _backward(model: Any, proxy: Proxy, encoded: Encoded, scale: float) -> None:
+    score = proxy.score(proxy.read(model, encoded), encoded)
+    if score.requires_grad:
+        (score * scale).sum().backward()
 
 
 class _Recorder:
@@ -119,6 +152,7 @@ class _Recorder:
 
         def forward(_module: Any, arguments: Any, keywords: Any, output: torch.Tensor) -> None:
             x = (arguments[0] if arguments else next(iter(keywords.values()))).detach()
+            kept = _saved(x)
             # While a checkpoint recomputes, its outputs lead nowhere: only the first call counts.
             if self._recomputing or address in self._unusual:
                 return
@@ -130,7 +164,7 @@ class _Recorder:
             self.found.setdefault(address, torch.zeros(self.prompts, 3, dtype=torch.float64))
             if output.requires_grad:
                 self._calls[address] = self._calls.get(address, 0) + 1
-                output.register_hook(lambda gradient: self._add(address, module, x, gradient))
+                output.register_hook(lambda gradient: self._add(address, *kept.saved_tensors, gradient))
 
         handle = module.register_forward_hook(forward, with_kwargs=True)
         try:
@@ -142,7 +176,7 @@ class _Recorder:
     def _recomputing(self) -> bool:
         return torch._C._current_graph_task_id() != -1
 
-    def _add(self, address: Address, module: nn.Module, x: torch.Tensor, g: torch.Tensor) -> None:
+    def _add(self, address: Address, x: torch.Tensor, g: torch.Tensor) -> None:
         if address in self._unusual:
             return
         parts = self._parts.setdefault(address, [])
@@ -174,6 +208,24 @@ class _Recorder:
         return values.reshape(self.prompts, -1, values.shape[-1])
 
 
+class _Saved(torch.autograd.Function):
+    """A node that saves a tensor as the nodes of the graph do: not at all within a checkpoint."""
+
+    @staticmethod
+    def forward(ctx: Any, anchor: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(x)
+        return anchor.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[None, None]:
+        return None, None
+
+
+def _saved(x: torch.Tensor) -> Any:
+    """Keep `x` for the backward pass; within a checkpoint, reading `saved_tensors` recomputes the block."""
+    return _Saved.apply(torch.zeros((), requires_grad=True), x).grad_fn
+
+
 def squared_norms(x: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
     """`||sum_t g_t x_t^T||_F^2` per prompt, by the cheaper of two ways.
 
@@ -201,9 +253,19 @@ def fresh_factor(address: Address, width: int, rank: int, seed: int) -> torch.Te
 
 
 def _exact(
-    model: Any, modules: ModuleMap, addresses: Sequence[Address], proxy: Proxy, encoded: Encoded
+    model: Any,
+    modules: ModuleMap,
+    addresses: Sequence[Address],
+    proxy: Proxy,
+    encoded: Encoded,
+    scale: float,
 ) -> dict[Address, torch.Tensor]:
-    """Norms by autograd, one prompt at a time; each gradient is dropped as soon as it is measured."""
+    """Norms by autograd, one prompt at a time; each gradient is dropped as soon as it is measured.
+
+    Raises:
+        UsageError: a weight is quantised or offloaded, so that it has no gradient.
+    """
+    check_differentiable(modules, addresses)
     found = {address: torch.full((len(encoded.texts), 3), torch.nan) for address in addresses}
     found = {address: values.double() for address, values in found.items()}
     weights = {address: modules.weight(address)[1] for address in addresses}
@@ -213,7 +275,7 @@ def _exact(
             for address, weight in weights.items():
                 found[address][row, 0] = 0.0
                 hooks.enter_context(_measured(weight, found[address][row]))
-            proxy.score(proxy.read(model, one), one).sum().backward()
+            _backward(model, proxy, one, scale)
     return found
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 from securetune.addressing import Address
@@ -25,8 +26,9 @@ from securetune.analysis.sensitivity import MapTask, SensitivityMap, map_sensiti
 from securetune.analysis.updates import adapter_updates
 from securetune.config import Config
 from securetune.errors import DataError
-from securetune.files import write_json
+from securetune.files import digest, write_json
 from securetune.inputs import Prompts
+from securetune.models.fingerprint import fingerprint_files
 from securetune.progress import log
 from securetune.prompt_files import PackagePrompts
 from securetune.prompts import Prompt, PromptSet
@@ -64,7 +66,7 @@ def examine(
         `specificity`, `prompts_needed`, `split_half`, `joint`, `refit`, `patterns`, `sentence`.
     """
     study = _Study(model, tokenizer, prompts, config, analysis)
-    rows = Rows(analysis.directory, "full")
+    rows = Rows(analysis.directory, "full", identity=study.identity)
     sections: dict[str, Callable[[], Any]] = {
         "proxies": study.proxies,
         "specificity": study.specificities,
@@ -128,6 +130,16 @@ class _Study:
     prompts: Prompts
     config: Config
     analysis: Analysis
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the sections depend on."""
+        update = self.config.analysis.update_from
+        return {
+            **self.task.identity,
+            "robust": digest([str(address) for address in self.analysis.robust.addresses]),
+            "update": None if update is None else fingerprint_files(Path(update)),
+        }
 
     @cached_property
     def probe(self) -> Probe:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -58,6 +59,20 @@ class Perturbation:
         """Whether the seed matters."""
         return self.kind not in ("zero", "update")
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides it, JSON-able; of updates, their Frobenius norm over all matrices."""
+        found: dict[str, Any] = {"perturbation": self.kind, "size": self.size}
+        if self.kind == "low-rank":
+            found["rank"] = self.rank
+        elif self.kind == "gaussian-equal":
+            found["reference"] = self.reference
+        elif self.kind == "update":
+            assert self.updates is not None
+            norms = [float(change.float().norm()) for change in self.updates.values()]
+            found["update_norm"] = math.hypot(*norms)
+        return found
+
     def delta(self, weight: torch.Tensor, address: Address, seed: int) -> torch.Tensor:
         """What is added to `weight`, in float32 on its device."""
         w = weight.detach().float()
@@ -93,8 +108,8 @@ def perturbed(
 
     Floating-point weights in memory are changed where they are and restored from a copy, also after an
     exception: subtracting the noise would not undo it in bfloat16. For quantised and offloaded weights, the
-    product with the perturbation is added to the module's output, which equals the change in place up to the
-    rounding of the sum (tests: 1e-5 relative in float32).
+    product with the perturbation, which is made in each pass and dropped, is added to the module's output. It
+    equals the change in place up to the rounding of the sum (tests: 1e-5 relative in float32).
 
     Args:
         modules: the model's map.
@@ -118,7 +133,7 @@ def perturbed(
 @contextmanager
 def _in_place(modules: ModuleMap, address: Address, perturbation: Perturbation, seed: int) -> Iterator[None]:
     weight = modules.weight(address)[1]
-    copy = weight.detach().clone()
+    copy = weight.detach().to("cpu", copy=True)  # An accelerator may have no room for a second model.
     try:
         with torch.no_grad():
             weight.add_(perturbation.delta(weight, address, seed).to(weight))
@@ -133,12 +148,14 @@ def _at_output(modules: ModuleMap, address: Address, perturbation: Perturbation,
     module = modules.module(address)
     if not isinstance(module, (nn.Linear, Conv1D)):
         raise TypeError(f"{address}: output hooks need a linear layer, found {type(module).__name__}")
-    with dense_weight(modules, address) as weight:
-        delta = perturbation.delta(weight, address, seed)
-    delta = delta if isinstance(module, Conv1D) else delta.T
+    by_column = isinstance(module, Conv1D)
 
     def add(_module: Any, inputs: Any, output: torch.Tensor) -> torch.Tensor:
-        return output + (inputs[0].to(delta) @ delta).to(output)
+        # Made anew in each pass: dense changes of all matrices at once would be larger than the model.
+        with dense_weight(modules, address) as weight:
+            delta = perturbation.delta(weight, address, seed)
+        change = inputs[0].to(delta) @ (delta if by_column else delta.T)
+        return output + change.to(output)
 
     handle = module.register_forward_hook(add)
     try:

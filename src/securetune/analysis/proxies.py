@@ -13,8 +13,8 @@ from securetune.analysis.classifiers import LinearClassifier, cross_validated, f
 from securetune.analysis.probe import Probe, checked_gap
 from securetune.models.hidden_states import (
     Encoded,
-    batches_by_length,
     encode_prompts,
+    in_micro_batches,
     last_hidden,
     last_logits,
 )
@@ -253,8 +253,10 @@ def readings(
 
 def _collected(texts: Sequence[str], batch_size: int, read: Any) -> torch.Tensor:
     found: dict[int, torch.Tensor] = {}
-    for batch in batches_by_length(texts, batch_size):
-        found.update(zip(batch, read([texts[index] for index in batch]).cpu()))
+    for batch, values in in_micro_batches(
+        texts, batch_size, lambda part: read([texts[index] for index in part]).cpu()
+    ):
+        found.update(zip(batch, values))
     return torch.stack([found[index] for index in range(len(texts))])
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,49 +12,10 @@ import torch
 from securetune.addressing import Address
 from securetune.analysis.perturb import Perturbation, perturbed
 from securetune.analysis.proxies import Proxy
-from securetune.analysis.weights import patched
-from securetune.errors import SecureTuneError
-from securetune.memory import empty_cache, is_out_of_memory
-from securetune.models.hidden_states import Encoded, batches_by_length, encode_prompts
+from securetune.analysis.weights import check_finite, patched
+from securetune.memory import empty_cache
+from securetune.models.hidden_states import Encoded, encode_prompts, halved, in_micro_batches
 from securetune.models.module_map import ModuleMap
-
-log = logging.getLogger("securetune")
-ResultT = TypeVar("ResultT")
-
-
-def in_micro_batches(
-    texts: Sequence[str], size: int, work: Callable[[list[int]], ResultT]
-) -> Iterator[tuple[list[int], ResultT]]:
-    """Run `work` on batches of indices of `texts`, similar lengths together.
-
-    Out of memory halves the batch, says so and goes on from there.
-
-    Raises:
-        SecureTuneError: one prompt alone does not fit into memory.
-    """
-    waiting = batches_by_length(texts, size)
-    while waiting:
-        batch = waiting.pop(0)
-        too_large = False
-        try:
-            result = work(batch)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            if len(batch) == 1:
-                raise SecureTuneError(
-                    "Out of memory with one prompt at a time. Load the model in bfloat16, quantised or with "
-                    'device_map="auto".'
-                ) from error
-            size = (len(batch) + 1) // 2
-            rest = [index for part in (batch, *waiting) for index in part]
-            waiting = [rest[start : start + size] for start in range(0, len(rest), size)]
-            log.warning("out of memory: micro-batches have %d prompts now", size)
-            too_large = True
-        if too_large:  # Outside of `except`, whose traceback would keep the tensors alive.
-            empty_cache()
-        else:
-            yield batch, result
 
 
 class Sampler:
@@ -70,28 +30,58 @@ class Sampler:
         texts: Sequence[str],
         batch_size: int = 16,
     ) -> None:
-        """Run the model once on every prompt and keep what each block puts out."""
+        """Run the model once on every prompt and keep what each block puts out, in the CPU's memory.
+
+        Raises:
+            SecureTuneError: one prompt alone does not fit into memory.
+        """
+        self.model, self.tokenizer = model, tokenizer
         self.modules, self.proxy, self.texts = modules, proxy, tuple(texts)
-
-        def first(batch: list[int]) -> LayerCache:
-            encoded = encode_prompts(model, tokenizer, [texts[i] for i in batch], proxy.endings)
-            return LayerCache(model, modules, proxy, encoded)
-
-        self._caches = list(in_micro_batches(texts, batch_size, first))
+        self._caches = self._run(batch_size)
 
     def squared_drift(
         self, addresses: Collection[Address], perturbation: Perturbation, seed: int
     ) -> np.ndarray:
-        """Squared drift `[prompts]` when `addresses` are perturbed together, in units of the gap squared."""
-        squared = np.zeros(len(self.texts))
+        """Squared drift `[prompts]` when `addresses` are perturbed together, in units of the gap squared.
+
+        Out of memory halves the batches for this and all later calls, and says so.
+
+        Raises:
+            SecureTuneError: the drift is not finite, or one prompt alone does not fit into memory.
+        """
         if not addresses:
-            return squared
+            return np.zeros(len(self.texts))
+        squared = None
+        while squared is None:
+            size = max(len(batch) for batch, _ in self._caches)
+            try:
+                squared = self._measured(addresses, perturbation, seed)
+            except (RuntimeError, MemoryError) as error:
+                size = halved(size, error)
+            if squared is None:  # Outside of `except`, whose traceback would keep the tensors alive.
+                self._caches.clear()
+                empty_cache()
+                self._caches = self._run(size)
+        names = sorted(addresses)
+        check_finite("drift under perturbation", names, np.repeat(squared[:, None], len(names), 1))
+        return squared
+
+    def _measured(self, addresses: Collection[Address], perturbation: Perturbation, seed: int) -> np.ndarray:
+        squared = np.zeros(len(self.texts))
         first = min(address.layer for address in addresses)
         with perturbed(self.modules, addresses, perturbation, seed):
             for batch, cache in self._caches:
                 change = self.proxy.squared_change(cache.read_from(first), cache.start)
-                squared[batch] = change.double().cpu().numpy()
+                squared[batch] = change.double().numpy()
         return squared
+
+    def _run(self, batch_size: int) -> list[tuple[list[int], LayerCache]]:
+        def first(batch: list[int]) -> LayerCache:
+            texts = [self.texts[i] for i in batch]
+            encoded = encode_prompts(self.model, self.tokenizer, texts, self.proxy.endings)
+            return LayerCache(self.model, self.modules, self.proxy, encoded)
+
+        return list(in_micro_batches(self.texts, batch_size, first))
 
     def joint_drift(
         self, addresses: Collection[Address], perturbation: Perturbation, seeds: Sequence[int]
@@ -101,28 +91,44 @@ class Sampler:
 
 
 class LayerCache:
-    """The outputs of all blocks for one batch of prompts."""
+    """The outputs of all blocks for one batch of prompts, in the CPU's memory."""
 
     def __init__(self, model: Any, modules: ModuleMap, proxy: Proxy, encoded: Encoded) -> None:
         self.model, self.proxy, self.encoded = model, proxy, encoded
         self.blocks = modules.blocks()
         self.outputs: list[Any] = []
+        self._devices: list[torch.device] = []
+
+        def keep(_module: Any, _inputs: Any, output: Any) -> None:
+            self._devices.append((output[0] if isinstance(output, tuple) else output).device)
+            self.outputs.append(_moved(output, "cpu"))
+
         with ExitStack() as stack:
             for block in self.blocks:
-                handle = block.register_forward_hook(lambda _m, _i, output: self.outputs.append(output))
-                stack.callback(handle.remove)
+                stack.callback(block.register_forward_hook(keep).remove)
             self.start = self._read()
 
     def read_from(self, layer: int) -> torch.Tensor:
-        """The proxy's reading when no block before `layer` has changed."""
+        """The proxy's reading, on the CPU, when no block before `layer` has changed."""
         with ExitStack() as stack:
-            for block, output in zip(self.blocks[:layer], self.outputs):
+            for index, block in enumerate(self.blocks[:layer]):
+                # Only the last output is read; those before it go into blocks that do nothing.
+                output = self.outputs[index]
+                if index == layer - 1:
+                    output = _moved(output, self._devices[index])
                 stack.enter_context(patched(block, lambda *args, _output=output, **kwargs: _output))
             return self._read()
 
     def _read(self) -> torch.Tensor:
         with torch.inference_mode():
-            return self.proxy.read(self.model, self.encoded)
+            return self.proxy.read(self.model, self.encoded).cpu()
+
+
+def _moved(output: Any, device: torch.device | str) -> Any:
+    """The output of a block, a tensor or a tuple that holds some, on a device."""
+    if isinstance(output, tuple):
+        return tuple(_moved(part, device) for part in output)
+    return output.to(device) if isinstance(output, torch.Tensor) else output
 
 
 def root_mean_square(values: Sequence[float] | np.ndarray) -> float:

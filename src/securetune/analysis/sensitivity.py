@@ -19,11 +19,12 @@ from securetune.analysis.halves import random_halves
 from securetune.analysis.perturb import Perturbation
 from securetune.analysis.proxies import Proxy
 from securetune.analysis.rows import Rows
-from securetune.analysis.sampling import Sampler, in_micro_batches
+from securetune.analysis.sampling import Sampler
 from securetune.analysis.weights import check_whole, deviation, elements
 from securetune.errors import ConfigError, StaleArtifactError
-from securetune.files import read_json, write_json
-from securetune.models.hidden_states import encode_prompts
+from securetune.files import digest, read_json, write_json
+from securetune.models.fingerprint import fingerprint
+from securetune.models.hidden_states import encode_prompts, in_micro_batches
 from securetune.models.module_map import ModuleMap
 from securetune.progress import progress
 
@@ -56,8 +57,8 @@ class SensitivityMap:
     per_draw: np.ndarray | None = None
     """`[draws, addresses]` root-mean-square drift over prompts of each draw; `None` for the closed form."""
     lora_l2: np.ndarray | None = None
-    """`[addresses]` drift per unit of movement of a fresh LoRA's factor B in a random direction; NaN where
-    there is none."""
+    """`[addresses]` drift per unit of movement, in a random direction, of the factor B of a fresh LoRA with
+    the rank and scaling (alpha over r) that will be trained; NaN where there is none."""
     lora_l1: np.ndarray | None = None
     """`[addresses]` largest drift of one sign-like step of unit rate on B (mean over prompts)."""
     parts: tuple[Address, ...] = ()
@@ -163,9 +164,14 @@ class MapTask:
     draws: int = 8
     """Of the sampled method; a perturbation that draws nothing has one."""
     lora_rank: int = 8
+    """r of the adapter that will be trained."""
+    lora_scaling: float = 2.0
+    """Its alpha over r: PEFT multiplies B A by it."""
     seed: int = 0
     paired: bool = False
     """Whether every two texts in a row are a pair."""
+    model_fingerprint: str | None = None
+    """Of the model, if it is known already."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be measured before anything is."""
@@ -188,6 +194,25 @@ class MapTask:
             return [hashlib.sha256(text.encode()).hexdigest()[:12] for text in self.texts]
         return [str(address) for address in self.targets]
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the rows depend on, for the header of their files (`Rows`)."""
+        kinds = {str(parameter.dtype).removeprefix("torch.") for parameter in self.model.parameters()}
+        found: dict[str, Any] = {
+            "model": self.model_fingerprint or fingerprint(self.model),
+            "dtypes": sorted(kinds),
+            "proxy": self.proxy.name,
+            "gap": self.proxy.gap,
+            "method": self.method,
+            **self.perturbation.identity,
+            "seed": self.seed,
+            "texts": digest(self.texts),
+            "addresses": digest([str(address) for address in self.targets]),
+        }
+        if self.method == "closed-form":
+            return found | {"lora_rank": self.lora_rank, "lora_scaling": self.lora_scaling}
+        return found | {"draws": self.draws}
+
     def measure(self, rows: Rows, keys: Sequence[str] | None = None) -> None:
         """Do what `rows` does not hold yet, of all `keys` or of some."""
         wanted = [key for key in (self.keys if keys is None else keys) if key not in rows.done]
@@ -201,6 +226,7 @@ class MapTask:
         texts = [text for _, text in chosen]
         scale = self._noise / self.proxy.gap if chosen else np.empty(0)
         scales = dict(zip(self.targets, scale))
+        unit = self.lora_scaling / self.proxy.gap
 
         def norms(batch: list[int]) -> Any:
             encoded = encode_prompts(
@@ -213,7 +239,7 @@ class MapTask:
 
         for batch, found in in_micro_batches(texts, self.batch_size, norms):
             for line, index in enumerate(batch):
-                lora = (found.lora_l2[line] / self.proxy.gap, found.lora_l1[line] / self.proxy.gap)
+                lora = (found.lora_l2[line] * unit, found.lora_l1[line] * unit)
                 measured = [_rounded(row) for row in (found.weights[line] * scale, *lora)]
                 parts = {
                     str(part): float(values[line] * scales[whole(part)])

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from securetune.addressing import Address
-from securetune.errors import UsageError
+from securetune.errors import SecureTuneError, UsageError
 from securetune.models.module_map import ModuleMap
 from securetune.models.quantised import keep_unpacked_
+
+_EXPERT = re.compile(r"(?:^|\.)experts?[._]\d+(?:\.|$)")
+"""In the path of an expert that is listed by number: `mlp.experts.3.w1`, `mlp.experts.expert_3.wi`."""
 
 
 @contextmanager
@@ -54,11 +59,13 @@ def is_offloaded(model: Any) -> bool:
 
 
 def check_whole(model: Any) -> None:
-    """Refuse a model whose parameters are split over processes.
+    """Refuse a model whose weight matrices are not all here, as parameters.
 
     Raises:
-        UsageError: FSDP or DeepSpeed ZeRO-3 holds a part of each weight here.
+        UsageError: FSDP or DeepSpeed ZeRO-3 holds a part of each weight here; or the weights are quantised in
+            a format, such as MXFP4, that keeps them outside the parameters, so that no map would name them.
     """
+    _check_format(model)
     if not torch.distributed.is_available():
         return
     from torch.distributed.fsdp import FullyShardedDataParallel
@@ -81,22 +88,58 @@ def check_whole(model: Any) -> None:
 
 
 def check_measurable(modules: ModuleMap, addresses: Iterable[Address]) -> None:
-    """Refuse quantised or offloaded weights that no linear layer owns: they have neither hook nor gradient.
+    """Refuse quantised or offloaded weights that no linear layer owns: they have no hook to perturb them by.
 
     Raises:
         UsageError: names them.
     """
-    bad = [
-        address
-        for address in addresses
-        if not can_change_in_place(modules, address)
-        and not isinstance(modules.module(address), (nn.Linear, Conv1D))
-    ]
+    linear = (nn.Linear, Conv1D)
+    check_differentiable(modules, [a for a in addresses if not isinstance(modules.module(a), linear)])
+
+
+def check_differentiable(modules: ModuleMap, addresses: Iterable[Address]) -> None:
+    """Refuse weights that cannot require a gradient because they are quantised or offloaded.
+
+    Raises:
+        UsageError: names them.
+    """
+    bad = [address for address in addresses if not can_change_in_place(modules, address)]
     if bad:
         raise UsageError(
             f"{', '.join(map(str, bad[:4]))}{' and others' if len(bad) > 4 else ''}: quantised or offloaded "
             "experts cannot be analysed, they have no gradient. Load the model in bfloat16 and in memory, "
-            'over several accelerators with device_map="auto".'
+            'over several accelerators with device_map="auto"; experts that are linear layers can also be '
+            "sampled as they are (--method monte-carlo)."
+        )
+
+
+def is_expert(modules: ModuleMap, address: Address) -> bool:
+    """Whether a weight is one of several experts, stacked or listed one by one.
+
+    An expert sees only the tokens that are routed to it, in an order of the router's.
+    """
+    return modules.weight(address)[1].ndim > 2 or _EXPERT.search(address.path) is not None
+
+
+def check_finite(what: str, addresses: Sequence[Address], values: np.ndarray) -> None:
+    """Refuse numbers that say nothing.
+
+    Args:
+        what: they are.
+        addresses: of matrices.
+        values: `[..., addresses]`.
+
+    Raises:
+        SecureTuneError: one is infinite or not a number; names the addresses.
+    """
+    finite = np.isfinite(values).reshape(-1, len(addresses)).all(0)
+    bad = [str(address) for address, is_finite in zip(addresses, finite) if not is_finite]
+    if bad:
+        others = f" and {len(bad) - 4} others" if len(bad) > 4 else ""
+        raise SecureTuneError(
+            f"The {what} at {', '.join(bad[:4])}{others} is not a finite number. float16 overflows: load the "
+            "model in bfloat16 or float32 (model.dtype). If it is, look for infinite values in its "
+            "weights."
         )
 
 
@@ -120,3 +163,17 @@ def _dequantised(weight: torch.Tensor, module: nn.Module) -> torch.Tensor:
     from peft.utils.integrations import dequantize_bnb_weight
 
     return torch.as_tensor(dequantize_bnb_weight(weight, getattr(module, "state", None)))
+
+
+def _check_format(model: Any) -> None:
+    found = getattr(getattr(model, "config", None), "quantization_config", None) or {}
+    settings = found if isinstance(found, dict) else vars(found)
+    method = settings.get("quant_method")
+    method = getattr(method, "value", method)
+    if method not in (None, "bitsandbytes") and not settings.get("dequantize"):
+        raise UsageError(
+            f"The model's weights are quantised as {method}. Only bitsandbytes keeps them as parameters that "
+            "can be differentiated and perturbed; others would be missing from the map. Load the model "
+            "dequantised (of MXFP4: quantization_config=Mxfp4Config(dequantize=True)), `save_pretrained` it, "
+            "and analyse that directory."
+        )

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
+from securetune.errors import SecureTuneError
 from securetune.evaluation.generate import input_device, render_prompt, tokenize_rendered
+from securetune.memory import empty_cache, is_out_of_memory
+
+log = logging.getLogger("securetune")
+ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True)
@@ -84,18 +90,26 @@ def last_token_states(
 ) -> torch.Tensor:
     """Hidden states of the last layer (after the final norm) at the last token of each prompt.
 
-    The chat template is applied with its generation prompt; batches are padded on the left.
+    The chat template is applied with its generation prompt; batches are padded on the left, and halved when
+    memory runs out.
 
     Returns:
         float32 on the CPU, `[prompts, hidden]`.
+
+    Raises:
+        SecureTuneError: one prompt alone does not fit into memory.
     """
+
+    def read(batch: list[int]) -> torch.Tensor:
+        with torch.inference_mode():
+            encoded = encode_prompts(model, tokenizer, [texts[i] for i in batch])
+            return last_hidden(model, encoded).float().cpu()
+
     states: dict[int, torch.Tensor] = {}
-    with torch.inference_mode():
-        for batch in batches_by_length(texts, batch_size):
-            hidden = last_hidden(model, encode_prompts(model, tokenizer, [texts[i] for i in batch]))
-            states.update(zip(batch, hidden.float().cpu()))
-            if advance is not None:
-                advance(len(batch))
+    for batch, hidden in in_micro_batches(texts, batch_size, read):
+        states.update(zip(batch, hidden))
+        if advance is not None:
+            advance(len(batch))
     return torch.stack([states[index] for index in range(len(texts))])
 
 
@@ -103,3 +117,49 @@ def batches_by_length(texts: Sequence[str], size: int) -> list[list[int]]:
     """Indices of `texts` in batches of at most `size`, similar lengths together, so that little is padded."""
     order = sorted(range(len(texts)), key=lambda index: (len(texts[index]), texts[index]))
     return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+def in_micro_batches(
+    texts: Sequence[str], size: int, work: Callable[[list[int]], ResultT]
+) -> Iterator[tuple[list[int], ResultT]]:
+    """Run `work` on batches of indices of `texts`, similar lengths together.
+
+    Out of memory halves the batch, says so and goes on from there.
+
+    Raises:
+        SecureTuneError: one prompt alone does not fit into memory.
+    """
+    waiting = batches_by_length(texts, size)
+    while waiting:
+        batch = waiting.pop(0)
+        too_large = False
+        try:
+            result = work(batch)
+        except (RuntimeError, MemoryError) as error:
+            size = halved(len(batch), error)
+            rest = [index for part in (batch, *waiting) for index in part]
+            waiting = [rest[start : start + size] for start in range(0, len(rest), size)]
+            too_large = True
+        if too_large:  # Outside of `except`, whose traceback would keep the tensors alive.
+            empty_cache()
+        else:
+            yield batch, result
+
+
+def halved(size: int, error: Exception) -> int:
+    """The size of batches to go on with after an error while `size` prompts were worked on; it is logged.
+
+    Raises:
+        Exception: `error`, if it does not say that memory ran out.
+        SecureTuneError: one prompt alone does not fit into memory.
+    """
+    if not is_out_of_memory(error):
+        raise error
+    if size == 1:
+        raise SecureTuneError(
+            "Out of memory with one prompt at a time. Load the model in bfloat16, quantised or with "
+            'device_map="auto".'
+        ) from error
+    size = (size + 1) // 2
+    log.warning("out of memory: micro-batches have %d prompts now", size)
+    return size
