@@ -17,7 +17,7 @@ COMPARED = {
     "chance": 0.34,
 }
 CONTENT: dict[str, Any] = {
-    "reference": "closed form, gaussian 0.1, probe",
+    "reference": "closed form (gaussian 0.1, probe)",
     "sentence": "In this model: nothing is shown.",
     "proxies": [COMPARED | {"what": "generic"}, {"what": "refusal-margin", "note": "Drift has | no unit"}],
     "specificity": {

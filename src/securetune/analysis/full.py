@@ -89,7 +89,7 @@ def examine(
     ]
     settings = config.analysis
     content |= {
-        "reference": f"closed form, gaussian {settings.noise_scale:g}, {settings.proxy}",
+        "reference": f"closed form (gaussian {settings.noise_scale:g}, {settings.proxy})",
         "prompts_needed": prompts_needed(used, seed=config.seed),
         "split_half": {"prompts": used.split_half(), "draws": used.split_half_draws()},
         "patterns": [test.to_json() for test in tests],

@@ -19,7 +19,7 @@ def markdown(content: Row) -> str:
     Args:
         content: of `full.json`, see `securetune.analysis.full.examine`.
     """
-    against = f"against the map of the {content['reference']}"
+    against = f"against the {content['reference']}"
     compared: Columns = {
         "rank correlation [95%]": _interval("spearman"),
         "n": lambda row: str(row["n"]),
