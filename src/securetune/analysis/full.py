@@ -43,7 +43,7 @@ SINGLES = 12
 """Robust matrices that are perturbed one at a time beside the joint tests."""
 PROBE_SEEDS, NOISE_SEEDS, REFIT_DRAWS = 3, 3, 3
 STABILITY_SEEDS = 1000
-"""Added to the seed of the run, once or more often: noise that the map has not used."""
+"""Added to the seed of the run, once or more often, for other noise."""
 
 
 def examine(
@@ -235,7 +235,7 @@ class _Study:
             found.append(self.compared(what, second, first))
         found.append(self.compared("other selection prompts", self.elsewhere))
         noise = self.closed.perturbation
-        sampled = [self._sampled(noise, STABILITY_SEEDS * (1 + i)) for i in range(NOISE_SEEDS)]
+        sampled = [self._sampled(noise, STABILITY_SEEDS * i) for i in range(NOISE_SEEDS)]
         for (i, first), (k, second) in combinations(enumerate(sampled), 2):
             found.append(self.compared(f"sampled, noise seeds {i} and {k}", second, first))
         return found
@@ -328,13 +328,14 @@ class _Study:
         return {used.proxy: used} if closed else {}
 
     def _sampled(self, perturbation: Perturbation, seed: int = 0) -> SensitivityMap:
-        """The sampled map of some addresses on some prompts; `seed` is added to the run's."""
+        """The sampled map of some addresses on some prompts, resumable; `seed` is added to the run's."""
         every = self.analysis.map.addresses
         some = random.Random(self.config.seed).sample(every, min(SAMPLED_ADDRESSES, len(every)))
-        return map_sensitivity(
-            replace(
-                self.task, method="monte-carlo", addresses=tuple(sorted(some)), draws=SAMPLED_DRAWS,
-                texts=self.task.texts[:SAMPLED_PROMPTS], perturbation=perturbation,
-                seed=self.config.seed + seed,
-            )
+        task = replace(
+            self.task, method="monte-carlo", addresses=tuple(sorted(some)), draws=SAMPLED_DRAWS,
+            texts=self.task.texts[:SAMPLED_PROMPTS], perturbation=perturbation, seed=self.config.seed + seed,
         )  # fmt: skip
+        name = f"{perturbation.kind}-{perturbation.size:g}-{task.seed}"
+        rows = Rows(self.analysis.directory / "full", name, identity=task.identity)
+        task.measure(rows)
+        return task.assemble(rows)
