@@ -167,6 +167,12 @@ def test_changed_inputs_are_refused_by_name(
     code = main(["run", *options(chat_model, data, finished), *fast_options(), "--set", "train.steps=5"])
     assert code == 1
     assert "train.steps: 4 -> 5" in capsys.readouterr().err
+    # Vanilla does not depend on the ratio: the first plan that does is refused, by the name of the setting.
+    code = main(["run", *options(chat_model, data, finished), *fast_options(), "--set", "strategy.ratio=0.2"])
+    assert code == 1
+    said = capsys.readouterr().err
+    assert "strategy.ratio: 0.01 -> 0.2" in said and "tune/ml-lr was made from other inputs" in said
+    assert not (finished / "failed.json").exists(), "nothing failed in the run itself"
 
 
 def test_stage_commands_pick_up_what_is_there(

@@ -139,6 +139,7 @@ class Pipeline(AnalysedModel):
     def _tune_stage(self, name: str, plan: TuningPlan, mixed: dict[str, tuple[TrainingData, float]]) -> Stage:
         inputs = {
             **self._inputs(self.precision),
+            **self._knobs(name),
             "plan": plan.fingerprint,
             "data": self.tuning.train.fingerprint,
             "max_length": self.config.data.max_length,
@@ -152,6 +153,14 @@ class Pipeline(AnalysedModel):
         if self.snapshots is not None:
             inputs["snapshots"] = asdict(self.snapshots)
         return self._stage(f"tune/{name}{self.tag}", inputs)
+
+    def _knobs(self, name: str) -> dict[str, float]:
+        """The settings behind a plan, so that a change is refused by their names, before that of the plan."""
+        settings, kind = self.config.strategy, parse_strategy(name)[0]
+        if kind == "swat":
+            return {"strategy.warmup_share": settings.warmup_share}
+        made_of_ratio = kind in ("ml-lr", "random", "inverted") or name.partition("+")[0] == "uniform"
+        return {"strategy.ratio": settings.ratio} if made_of_ratio else {}
 
     def evaluate(self, name: str) -> Evaluation:
         """Evaluate the start model (`start`) or a tuned one."""

@@ -68,8 +68,12 @@ class Run:
         return self.path / "config.yaml"
 
     def write_failed(self, failed: Mapping[str, str]) -> None:
-        """Note the strategies that failed, name -> why, for reports made later."""
-        write_json(self.path / "failed.json", failed)
+        """Note the strategies that failed, name -> why, for reports made later; without any, no file."""
+        path = self.path / "failed.json"
+        if failed:
+            write_json(path, failed)
+        else:
+            path.unlink(missing_ok=True)
 
     def failed(self) -> dict[str, str]:
         """The strategies that failed and were not evaluated since, name -> why."""
