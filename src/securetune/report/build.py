@@ -41,7 +41,7 @@ def render_html(data: ReportData) -> str:
         "category_figures": draw_categories(found),
         "movement_figure": draw_movement(found),
     }
-    return _templates("html").get_template("report.html").render(**build_view(found), **figures)
+    return templates("html").get_template("report.html").render(**build_view(found), **figures)
 
 
 def render_markdown(data: ReportData) -> str:
@@ -49,11 +49,12 @@ def render_markdown(data: ReportData) -> str:
     found = Lookup(printable_data(data))
     view = build_view(found)
     view["command"] = code_block(found.data.command)
-    return _templates("md").get_template("report.md").render(**view)
+    return templates("md").get_template("report.md").render(**view)
 
 
 @lru_cache
-def _templates(kind: str) -> Environment:
+def templates(kind: str) -> Environment:
+    """Return the templates of one `kind`: `html` escapes for HTML, `md` for Markdown."""
     environment = Environment(
         loader=PackageLoader("securetune.report"),
         autoescape=kind == "html",
