@@ -178,11 +178,12 @@ def evaluate(
     load_in_4bit: FourBit = False,
     lm_eval: LmEval = None,
     redo: Redo = None,
+    show_text: ShowText = False,
     json: Json = False,
 ) -> None:
     """Measure ASR, over-refusal and held-out loss of a run's models, or of any TUNED --against BASE."""
     from securetune.report.assemble import all_results
-    from securetune.summary import describe_results
+    from securetune.summary import describe_report, describe_results
 
     if against is not None:
         from securetune.compare.models import compare_models, describe_comparisons, describe_judges
@@ -191,9 +192,13 @@ def evaluate(
             raise UsageError("--strategy names models of a run; --against compares TUNED with BASE alone.")
         pipeline = open_pipeline(locals() | {"model": against}, "compare")
         with recorded(pipeline, redo, check=False):
-            compared = compare_models(pipeline, model)
+            compared = compare_models(pipeline, model, show_text=show_text)
         evaluations = compared.evaluations
     else:
+        if show_text:
+            raise UsageError(
+                "--show-text is for the report of --against; `securetune report` has it for a run's."
+            )
         pipeline = open_pipeline(locals(), "evaluate")
         with recorded(pipeline, redo):
             evaluations = {name: pipeline.evaluate(name) for name in pipeline.models()}
@@ -201,6 +206,8 @@ def evaluate(
     if against is not None:
         content["comparisons"] = [dict(vars(row)) for row in compared.comparisons]
         text = "\n".join([text, describe_judges(evaluations), describe_comparisons(compared.comparisons)])
+        written, _ = describe_report(compared.report)
+        content, text = content | written, f"{text}\n{written['recommendation']}\nreport: {compared.report}"
     terminal.emit(content, as_json=json, text=text)
 
 

@@ -34,7 +34,7 @@ def render_html(data: ReportData) -> str:
     found = Lookup(printable_data(data))
     drift = found.data.drift
     figures = {
-        "scatter": draw_scatter(found),
+        "scatter": None if found.external else draw_scatter(found),
         "heat_map": draw_heat_map(drift) if drift is not None else None,
         "training_figures": draw_training(found),
         "timeline_figures": draw_timeline(found),

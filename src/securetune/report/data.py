@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+EXTERNAL = "external"
+"""Strategy of a model that was tuned elsewhere."""
 OWN_EVALUATION = "evaluation prompts"
 """What the probe's transfer table calls the package's evaluation part: other prompts, the same authors."""
 

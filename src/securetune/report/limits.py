@@ -29,8 +29,7 @@ def limits(data: ReportData) -> list[str]:
         *_prompts(found),
         *_judges(found),
         *_training(found),
-        *_matched(found),
-        *_map(data),
+        *([] if found.external else [*_matched(found), *_map(data)]),
         *_rows(data),
     ]
     return [" ".join(printable(line).split()) for line in lines]
@@ -135,7 +134,13 @@ def _judges(found: Lookup) -> list[str]:
 def _training(found: Lookup) -> list[str]:
     data = found.data
     lines = [f"{name} failed and is missing here: {why}" for name, why in data.failed.items()]
-    if found.tuned:
+    if found.external:
+        lines.append(
+            "One tuned model was measured: intervals cover the prompts, not what another seed would have "
+            "given. Whether tuning less would have kept more safety at the same usefulness is not known "
+            "without a run of `securetune compare`."
+        )
+    elif found.tuned:
         lines.append("Each model was tuned once, with one seed: intervals cover the prompts, not the seeds.")
     parameters = data.model.get("parameters")
     if isinstance(parameters, (int, float)) and parameters < _MANY_PARAMETERS:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from securetune.evaluation.statistics import falling
-from securetune.report.data import Comparison, MatchedComparison, ReportData, Result
+from securetune.report.data import EXTERNAL, Comparison, MatchedComparison, ReportData, Result
 from securetune.report.wording import is_number, percent, signed
 
 MIN_PROMPTS = 30
@@ -50,6 +50,11 @@ class Lookup:
             "smaller uniform rate" if len(self.smaller) == len(self.uniform) else "uniform rate"
         )
         """What the reference curve is called: a rate above 1 is not a smaller one."""
+
+    @property
+    def external(self) -> bool:
+        """Whether this is one model, tuned elsewhere, against the one it was tuned from."""
+        return [self.models[name] for name in self.tuned] == [EXTERNAL]
 
     @property
     def tuned(self) -> list[str]:
@@ -120,6 +125,14 @@ class Lookup:
             if (row.model, row.against, row.suite, row.metric, row.judge) == wanted:
                 return row
         return None
+
+    def against(self, model: str, other: str, metric: str) -> list[Comparison]:
+        """The paired comparisons of a metric under the primary judge, one per suite."""
+        found = (
+            self.comparison(model, other, suite, metric)
+            for suite in dict.fromkeys(row.suite for row in self.data.comparisons)
+        )
+        return [row for row in found if row is not None]
 
     def matched(self, model: str) -> MatchedComparison | None:
         """The comparison at matched held-out loss under the primary judge."""

@@ -47,6 +47,8 @@ def build_view(found: Lookup) -> dict[str, Any]:
         "title": data.title,
         "created": data.created,
         "recommendation": recommend(data),
+        "external": found.external,
+        "show_text": "securetune evaluate --against" if found.external else "securetune report",
         "model": facts(data.model),
         "settings": facts(data.settings),
         "versions": facts(data.versions),
