@@ -182,7 +182,7 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Measure ASR, over-refusal and held-out loss of a run's models, or of any TUNED --against BASE."""
-    from securetune.report.assemble import all_results
+    from securetune.report.assemble import all_results, compare_outcomes
     from securetune.summary import describe_report, describe_results
 
     if against is not None:
@@ -202,7 +202,9 @@ def evaluate(
         pipeline = open_pipeline(locals(), "evaluate")
         with recorded(pipeline, redo):
             evaluations = {name: pipeline.evaluate(name) for name in pipeline.models()}
-    content, text = describe_results(all_results(evaluations), pipeline.config.evaluate.judges[0])
+    judges = pipeline.config.evaluate.judges
+    rows = compare_outcomes(evaluations, ("start",), judges)
+    content, text = describe_results(all_results(evaluations), judges[0], rows)
     if against is not None:
         content["comparisons"] = [dict(vars(row)) for row in compared.comparisons]
         text = "\n".join([text, describe_judges(evaluations), describe_comparisons(compared.comparisons)])

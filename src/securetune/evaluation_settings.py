@@ -76,7 +76,7 @@ class EvaluateSettings(Settings):
     """At most this many prompts per attacked suite (seeded)."""
     suffix: SuffixSettings = SuffixSettings()
     tasks: tuple[str, ...] = ()
-    """Task scores, `TASK=FILE` or `TASK=HUB_ID`: gsm8k, sst2, agnews, mmlu."""
+    """Task scores, `TASK=FILE` or `TASK=HUB_ID[@REVISION][:SUBSET[:SPLIT]]`: gsm8k, sst2, agnews, mmlu."""
     task_limit: int | None = Field(200, ge=1)
     """At most this many rows per task (seeded)."""
     lm_eval: tuple[str, ...] = ()

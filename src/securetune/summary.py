@@ -12,7 +12,7 @@ from securetune.analysis.agreement import Agreement
 from securetune.analysis.analyze import Analysis
 from securetune.analysis.sensitivity import SensitivityMap
 from securetune.files import read_json
-from securetune.report.data import ReportData, Result
+from securetune.report.data import Comparison, ReportData, Result
 from securetune.report.lookup import training_flags
 from securetune.report.recommend import recommend
 
@@ -129,11 +129,13 @@ def describe_report(path: Path) -> tuple[dict[str, Any], str]:
     sentence = recommend(data)
     results = path.with_name("results.json")
     content = {"report": str(path), "results": str(results), "recommendation": sentence}
-    _, table = describe_results(data.results, data.primary_judge)
+    _, table = describe_results(data.results, data.primary_judge, data.comparisons)
     return content, f"{table}\n{sentence}\nreport: {path}"
 
 
-def describe_results(results: Sequence[Result], judge: str) -> tuple[dict[str, Any], str]:
+def describe_results(
+    results: Sequence[Result], judge: str, comparisons: Sequence[Comparison] = ()
+) -> tuple[dict[str, Any], str]:
     """Rates and losses of every model, and flags on training that did not show to have worked.
 
     The lines show one judge, the JSON all of them; its `flags` are by model.
@@ -142,11 +144,13 @@ def describe_results(results: Sequence[Result], judge: str) -> tuple[dict[str, A
     for name in dict.fromkeys(row.model for row in results):
         own = [row for row in results if row.model == name]
         cells = [
-            f"{row.metric.replace('_', '-')} on {row.suite} {_rate(row)}" for row in own if row.judge == judge
+            f"{row.metric.replace('_', '-')} on {row.suite} {_rate(row)}"
+            for row in own
+            if row.judge == judge or row.metric == "accuracy"
         ]
         cells += [f"held-out loss {_number(row.value)}" for row in own if row.metric == "held_out_loss"]
         lines.append(f"{name}: " + "; ".join(cells))
-    flags = training_flags(results)
+    flags = training_flags(results, comparisons=comparisons)
     lines += [f"(judge: {judge})", *(f"BEWARE {name}: {flag}" for name, flag in flags.items())]
     return {"results": [dict(vars(row)) for row in results], "flags": flags}, "\n".join(lines)
 

@@ -154,7 +154,7 @@ def describe_comparisons(comparisons: tuple[Comparison, ...]) -> str:
         f"{row.model} against {row.against}: {row.metric.replace('_', '-')} on {row.suite} "
         f"{points(row.difference)} [{points_interval(row.low, row.high)}], McNemar {p_value(row.p_value)}, "
         f"n = {row.n} (only {row.model} {row.only_model}, only {row.against} {row.only_against}; "
-        f"judge: {row.judge})"
+        f"judge: {row.judge or 'none'})"
         for row in comparisons
     )
 

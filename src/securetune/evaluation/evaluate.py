@@ -81,6 +81,8 @@ class Evaluation:
     """Held-out loss of each row, in the order of the rows."""
     abilities: tuple[Ability, ...] = ()
     """Scores by lm-eval."""
+    coherence: dict[str, Outcomes] = field(default_factory=dict)
+    """Suite -> whether each answer was coherent, by the answer's id."""
 
 
 def evaluate(
@@ -120,6 +122,7 @@ def evaluate(
     answers, losses, tasks = _answers(load, suites, held_out, settings, directory, name, files)
     results: list[Result] = []
     outcomes: dict[tuple[str, str], Outcomes] = {}
+    coherence: dict[str, Outcomes] = {}
     judges = get_judges(settings.judges, settings)
     for suite in suites:
         for judge in judges:
@@ -129,8 +132,9 @@ def evaluate(
             outcomes[suite.name, judge.name] = events
             metric = "asr" if suite.harmful else "over_refusal"
             results.append(_result(name, strategy, suite.name, metric, list(events.values()), judge.name))
-        coherent = [verdict.coherent for verdict in verdicts.values()]
-        results.append(_result(name, strategy, suite.name, "coherence", list(coherent), None))
+        coherent: Outcomes = {key: verdict.coherent for key, verdict in verdicts.items()}
+        coherence[suite.name] = coherent
+        results.append(_result(name, strategy, suite.name, "coherence", list(coherent.values()), None))
     for task, right in tasks.items():
         results.append(_result(name, strategy, task, "accuracy", list(right.values()), None))
     loss = None
@@ -146,7 +150,7 @@ def evaluate(
         results += [as_result(score, strategy) for score in abilities]
     if not settings.store_text:
         _drop_texts(directory, suites)
-    return Evaluation(tuple(results), outcomes, loss, tasks, tuple(losses), tuple(abilities))
+    return Evaluation(tuple(results), outcomes, loss, tasks, tuple(losses), tuple(abilities), coherence)
 
 
 def _answers(

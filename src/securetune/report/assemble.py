@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from securetune.analysis.agreement import Agreement
 from securetune.analysis.analyze import Analysis
 from securetune.config import parse_strategy
-from securetune.evaluation.evaluate import Evaluation
+from securetune.evaluation.evaluate import Evaluation, Outcomes
 from securetune.evaluation.judges.known_error import known_error
 from securetune.evaluation.statistics import ReferencePoint, compare_at_matched_loss, compare_paired
 from securetune.files import read_json, write_json
@@ -101,7 +101,10 @@ def all_results(evaluations: Mapping[str, Evaluation]) -> tuple[Result, ...]:
 def compare_outcomes(
     evaluations: Mapping[str, Evaluation], references: Sequence[str], judges: Sequence[str]
 ) -> tuple[Comparison, ...]:
-    """Every model against each reference model on the same prompts, per suite and judge."""
+    """Every model against each reference model on the same prompts, per suite and judge.
+
+    Coherence and task scores, which have no judge, are compared as well.
+    """
     rows = []
     for against in references:
         if against not in evaluations:
@@ -110,9 +113,9 @@ def compare_outcomes(
             if name in (against, "start"):
                 continue
             for result in evaluation.results:
-                if result.judge is not None and result.judge in judges:
-                    key = (result.suite, result.judge)
-                    paired = compare_paired(evaluation.outcomes[key], evaluations[against].outcomes[key])
+                own, other = (_outcomes(one, result, judges) for one in (evaluation, evaluations[against]))
+                if own is not None and other is not None:
+                    paired = compare_paired(own, other)
                     rows.append(
                         Comparison(
                             name, against, result.suite, result.metric, result.judge, paired.n,
@@ -121,6 +124,14 @@ def compare_outcomes(
                         )
                     )  # fmt: skip
     return tuple(rows)
+
+
+def _outcomes(evaluation: Evaluation, result: Result, judges: Sequence[str]) -> Outcomes | None:
+    """What a rate was counted from; `None` for what is no rate of ours."""
+    if result.judge is not None:
+        return evaluation.outcomes.get((result.suite, result.judge)) if result.judge in judges else None
+    kinds = {"accuracy": evaluation.tasks, "coherence": evaluation.coherence}
+    return kinds.get(result.metric, {}).get(result.suite)
 
 
 def _matched(

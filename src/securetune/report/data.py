@@ -37,16 +37,18 @@ class Result:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two models on the same prompts (exact McNemar test, Newcombe interval of the difference)."""
+    """Two models on the same prompts or questions (exact McNemar test, Newcombe interval)."""
 
     model: str
     against: str
     suite: str
     metric: str
-    judge: str
+    """`asr`, `over_refusal`, `coherence` or `accuracy`."""
+    judge: str | None
+    """`None` for metrics without a judge."""
     n: int
     only_model: int
-    """Prompts on which only `model` has the event (an attack success, a refusal)."""
+    """Prompts on which only `model` has the event (an attack success, a refusal, a right answer)."""
     only_against: int
     difference: float | None
     low: float | None

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from securetune.report.data import OWN_EVALUATION, DriftMap, ReportData
-from securetune.report.lookup import MIN_COHERENT, Lookup
+from securetune.report.lookup import MIN_COHERENT, Lookup, lost_accuracy
 from securetune.report.wording import is_number, listed, nats, percent, plain, points, printable
 
 DIRECT = "direct requests only"
@@ -29,6 +29,7 @@ def limits(data: ReportData) -> list[str]:
         *_prompts(found),
         *_judges(found),
         *_training(found),
+        *_scores(found),
         *([] if found.external else [*_matched(found), *_map(data)]),
         *_rows(data),
     ]
@@ -160,6 +161,13 @@ def _training(found: Lookup) -> list[str]:
             "means less trained, not safer."
         )
     return lines
+
+
+def _scores(found: Lookup) -> list[str]:
+    """Tasks on which tuning made a model worse."""
+    rows = [row for row in found.data.comparisons if row.against == found.start]
+    told = [f"{row.model}: {text}" for row in rows if (text := lost_accuracy(row)) is not None]
+    return [f"Task scores fell over {found.start}: {listed(told)}."] if told else []
 
 
 def _matched(found: Lookup) -> list[str]:

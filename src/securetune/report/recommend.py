@@ -205,6 +205,8 @@ def _costs(found: Lookup, model: str) -> str:
         row = found.comparison(model, found.start, suite, "over_refusal")
         if row is not None and rises(row):
             costs.append(f"the model refuses more prompts of {suite} ({points(row.difference)})")
+    scores = [row for row in found.against(model, found.start, "accuracy") if falls(row)]
+    costs += [f"its accuracy on {row.suite} fell ({points(row.difference)})" for row in scores]
     return f", but {listed(costs)}" if costs else ""
 
 
