@@ -183,6 +183,7 @@ def evaluate(
 ) -> None:
     """Measure ASR, over-refusal and held-out loss of a run's models, or of any TUNED --against BASE."""
     from securetune.report.assemble import all_results, compare_outcomes
+    from securetune.report.evidence import disagreements
     from securetune.summary import describe_report, describe_results
 
     if against is not None:
@@ -204,7 +205,8 @@ def evaluate(
             evaluations = {name: pipeline.evaluate(name) for name in pipeline.models()}
     judges = pipeline.config.evaluate.judges
     rows = compare_outcomes(evaluations, ("start",), judges)
-    content, text = describe_results(all_results(evaluations), judges[0], rows)
+    differ = disagreements(evaluations)
+    content, text = describe_results(all_results(evaluations), judges[0], rows, differ)
     if against is not None:
         content["comparisons"] = [dict(vars(row)) for row in compared.comparisons]
         text = "\n".join([text, describe_judges(evaluations), describe_comparisons(compared.comparisons)])
@@ -227,7 +229,7 @@ def report(
     show_text: ShowText = False,
     json: Json = False,
 ) -> None:
-    """Write results.json, report.html and report.md of a run; judges stored answers again, runs no model."""
+    """Write results.json, report.html and report.md of a run from stored answers; answers nothing again."""
     pipeline = open_pipeline(locals())
     pipeline.failed = pipeline.run.failed()
     with recorded(pipeline):

@@ -12,6 +12,7 @@ from securetune.analysis.agreement import Agreement
 from securetune.analysis.analyze import Analysis
 from securetune.analysis.sensitivity import SensitivityMap
 from securetune.files import read_json
+from securetune.report.asked import Disagreement
 from securetune.report.data import Comparison, ReportData, Result
 from securetune.report.lookup import training_flags
 from securetune.report.recommend import recommend
@@ -129,12 +130,15 @@ def describe_report(path: Path) -> tuple[dict[str, Any], str]:
     sentence = recommend(data)
     results = path.with_name("results.json")
     content = {"report": str(path), "results": str(results), "recommendation": sentence}
-    _, table = describe_results(data.results, data.primary_judge, data.comparisons)
+    _, table = describe_results(data.results, data.primary_judge, data.comparisons, data.disagreements)
     return content, f"{table}\n{sentence}\nreport: {path}"
 
 
 def describe_results(
-    results: Sequence[Result], judge: str, comparisons: Sequence[Comparison] = ()
+    results: Sequence[Result],
+    judge: str,
+    comparisons: Sequence[Comparison] = (),
+    disagreements: Sequence[Disagreement] = (),
 ) -> tuple[dict[str, Any], str]:
     """Rates and losses of every model, and flags on training that did not show to have worked.
 
@@ -152,10 +156,17 @@ def describe_results(
         lines.append(f"{name}: " + "; ".join(cells))
     flags = training_flags(results, comparisons=comparisons)
     lines += [f"(judge: {judge})", *(f"BEWARE {name}: {flag}" for name, flag in flags.items())]
-    return {"results": [dict(vars(row)) for row in results], "flags": flags}, "\n".join(lines)
+    for model, suite in dict.fromkeys((row.model, row.suite) for row in disagreements):
+        own = [row for row in disagreements if (row.model, row.suite) == (model, suite)]
+        cells = [f"{row.first} / {row.second} {_rate(row)}" for row in own]
+        lines.append(f"judges of {model} on {suite} disagree: " + "; ".join(cells))
+    content: dict[str, Any] = {"results": [dict(vars(row)) for row in results], "flags": flags}
+    if disagreements:
+        content["disagreements"] = [dict(vars(row)) for row in disagreements]
+    return content, "\n".join(lines)
 
 
-def _rate(row: Result) -> str:
+def _rate(row: Result | Disagreement) -> str:
     if row.value is None or row.low is None or row.high is None:
         return f"n/a (n = 0, {row.unscored} unscored)"
     unscored = f", {row.unscored} unscored" if row.unscored else ""

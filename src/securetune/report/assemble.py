@@ -16,7 +16,7 @@ from securetune.evaluation.judges.known_error import known_error
 from securetune.evaluation.statistics import ReferencePoint, compare_at_matched_loss, compare_paired
 from securetune.files import read_json, write_json
 from securetune.report.build import write_report
-from securetune.report.cards import data_cards, model_facts, run_settings
+from securetune.report.cards import data_cards, model_facts, run_settings, suite_cards
 from securetune.report.data import (
     Comparison,
     DriftMap,
@@ -25,7 +25,14 @@ from securetune.report.data import (
     Result,
     Training,
 )
-from securetune.report.evidence import category_rates, flips, held_out_changes, receipt_facts, timeline
+from securetune.report.evidence import (
+    category_rates,
+    disagreements,
+    flips,
+    held_out_changes,
+    receipt_facts,
+    timeline,
+)
 from securetune.report.model_card import write_model_cards
 from securetune.runs.directory import environment
 
@@ -87,6 +94,8 @@ def assemble(
             for point in timeline(pipeline.run.path / "tune" / entry.model, entry.model)
         ),
         abilities=tuple(score for evaluation in evaluations.values() for score in evaluation.abilities),
+        suites=suite_cards(suites, config.evaluate),
+        disagreements=disagreements(evaluations),
         flips=flips(evaluations, suites, judges[0], texts),
         failed=pipeline.failed,
     )

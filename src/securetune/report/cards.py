@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from securetune.config import parse_strategy
 from securetune.dataset import TrainingData
+from securetune.embedding_model import find_embedding_model
+from securetune.evaluation.ask import DIRECT as DIRECTLY
+from securetune.evaluation.attacks import BEGINNING, get_attacks
+from securetune.evaluation.evaluate import Suite
+from securetune.evaluation.judges.answer_classifier import NAME as CLASSIFIER
+from securetune.evaluation_settings import FALLBACK_JUDGES, EvaluateSettings
+from securetune.report.asked import SuiteCard
 from securetune.report.data import DataCard, Training
-from securetune.report.limits import DIRECT, SAME_TEMPLATE
+from securetune.report.limits import DIRECT, NOT_INSTALLED, SAME_TEMPLATE
 from securetune.training.replay import package_refusals
 
 if TYPE_CHECKING:
@@ -54,13 +61,52 @@ def asked_settings(pipeline: Pipeline) -> dict[str, Any]:
     settings = pipeline.config.evaluate
     return {
         "new tokens per answer": settings.max_new_tokens,
-        "decoding": "greedy",
+        "decoding": _decoding(pipeline.config.evaluate),
         "attacks": ", ".join((*settings.attacks, *settings.adversarial)) or DIRECT,
         "system prompt": settings.system_prompt or "the chat template's own",
         "chat template when asked": settings.chat_template or SAME_TEMPLATE,
         "judges": ", ".join(settings.judges),
+        "default judge": _default_judge(settings),
         "precision of every model": pipeline.precision,
     }
+
+
+def _default_judge(settings: EvaluateSettings) -> str:
+    """Whether the judges are those that stand in where the default one cannot be had."""
+    fell_back = settings.judges == FALLBACK_JUDGES and find_embedding_model() is None
+    return NOT_INSTALLED if fell_back else "used" if CLASSIFIER in settings.judges else "not asked for"
+
+
+def _decoding(settings: EvaluateSettings) -> str:
+    """Greedy, unless an attack samples."""
+    sampled = [attack.name for attack in get_attacks(settings.attacks) if attack.sweep]
+    return f"greedy; sampled as well by {', '.join(sampled)} (see Suites)" if sampled else "greedy"
+
+
+def suite_cards(suites: Sequence[Suite], settings: EvaluateSettings) -> tuple[SuiteCard, ...]:
+    """How every suite was asked, as `suite.json` has it; texts of adversarial files are not in it."""
+    cards = []
+    for suite in suites:
+        card = (suite.attack or DIRECTLY).card()
+        own = card["system_prompt"]
+        search = card["suffix_search"]
+        bounds = None if search is None else ", ".join(f"{key} {value}" for key, value in search.items())
+        prefix = card["prefix_tokens"]
+        cards.append(
+            SuiteCard(
+                suite.name,
+                suite.harmful,
+                card["template"],
+                settings.system_prompt if own is None else own,
+                f"the first {prefix} tokens of “{BEGINNING}”" if prefix else None,
+                tuple(card["decoding"]),
+                settings.max_new_tokens,
+                len(suite.prompts),
+                len(suite.prompts) if card["adversarial_texts"] else 0,
+                bounds,
+            )
+        )
+    return tuple(cards)
 
 
 def data_cards(pipeline: Pipeline, training: Sequence[Training]) -> tuple[DataCard, ...]:

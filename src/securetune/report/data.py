@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from securetune.report.asked import Disagreement, SuiteCard
+
 EXTERNAL = "external"
 """Strategy of a model that was tuned elsewhere."""
 OWN_EVALUATION = "evaluation prompts"
@@ -269,6 +271,8 @@ class ReportData:
     timeline: tuple[SafetyPoint, ...] = ()
     flips: tuple[Flip, ...] = ()
     abilities: tuple[Ability, ...] = ()
+    suites: tuple[SuiteCard, ...] = ()
+    disagreements: tuple[Disagreement, ...] = ()
     failed: Mapping[str, str] = field(default_factory=dict)
     """Strategies that failed -> why."""
 
@@ -287,6 +291,9 @@ class ReportData:
         parts["training"] = tuple(_training(row) for row in parts["training"])
         for key, kind in _LATER.items():
             parts[key] = tuple(kind(**row) for row in parts.get(key, ()))
+        parts["suites"] = tuple(
+            SuiteCard(**{**row, "decoding": tuple(row["decoding"])}) for row in parts.get("suites", ())
+        )
         parts["flips"] = tuple(_flip(row) for row in parts.get("flips", ()))
         if parts["drift"] is not None:
             drift = dict(parts["drift"])
@@ -301,6 +308,7 @@ _LATER: Mapping[str, Any] = {
     "judge_errors": JudgeError,
     "timeline": SafetyPoint,
     "abilities": Ability,
+    "disagreements": Disagreement,
 }
 """Parts that reports of earlier versions lack."""
 

