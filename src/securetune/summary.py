@@ -157,8 +157,8 @@ def describe_results(
     flags = training_flags(results, comparisons=comparisons)
     lines += [f"(judge: {judge})", *(f"BEWARE {name}: {flag}" for name, flag in flags.items())]
     for model, suite in dict.fromkeys((row.model, row.suite) for row in disagreements):
-        own = [row for row in disagreements if (row.model, row.suite) == (model, suite)]
-        cells = [f"{row.first} / {row.second} {_rate(row)}" for row in own]
+        pairs = [row for row in disagreements if (row.model, row.suite) == (model, suite)]
+        cells = [f"{pair.first} / {pair.second} {_rate(pair)}" for pair in pairs]
         lines.append(f"judges of {model} on {suite} disagree: " + "; ".join(cells))
     content: dict[str, Any] = {"results": [dict(vars(row)) for row in results], "flags": flags}
     if disagreements:

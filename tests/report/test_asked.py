@@ -90,10 +90,10 @@ def test_not_complying_is_not_called_refusing() -> None:
         return str([flip_summary(found).rows, [table.rows for table in flip_tables(found)]])
 
     text = said("answer-classifier", True)
-    assert "'did not comply'" in text and "now complied" in text and "refused" not in text
+    assert "'did not comply'" in text and "complied: " in text and "refused" not in text
     text = said(JUDGES[0], True)
     assert "'refused'" in text and "did not refuse" in text and "complied" not in text
-    assert "now refused" in said("answer-classifier", False)
+    assert "refused: " in said("answer-classifier", False)
 
 
 def test_disagreement_of_judges_has_a_share_n_and_interval() -> None:

@@ -153,8 +153,7 @@ def flip_summary(found: Lookup) -> Table:
             for before, after in _pairs(found, suite, model):
                 up += before is False and after is True
                 down += before is True and after is False
-            event, other = _words(found, suites[suite])
-            cells.append(f"{up} now {event}, {down} now {other}")
+            cells.append(f"{_words(found, suites[suite])[0]}: {up} more, {down} fewer")
         rows.append(cells)
     return Table("Flipped verdicts", ["Model", *suites], rows)
 
