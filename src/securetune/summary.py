@@ -130,7 +130,7 @@ def describe_report(path: Path) -> tuple[dict[str, Any], str]:
     sentence = recommend(data)
     results = path.with_name("results.json")
     content = {"report": str(path), "results": str(results), "recommendation": sentence}
-    _, table = describe_results(data.results, data.primary_judge, data.comparisons, data.disagreements)
+    _, table = describe_results(data.results, data.primary_judge, data.comparisons)
     return content, f"{table}\n{sentence}\nreport: {path}"
 
 
@@ -142,7 +142,8 @@ def describe_results(
 ) -> tuple[dict[str, Any], str]:
     """Rates and losses of every model, and flags on training that did not show to have worked.
 
-    The lines show one judge, the JSON all of them; its `flags` are by model.
+    The lines show one judge, and how often the others disagree with it; the JSON shows all judges and all
+    pairs of them. Its `flags` are by model.
     """
     lines = []
     for name in dict.fromkeys(row.model for row in results):
@@ -157,9 +158,14 @@ def describe_results(
     flags = training_flags(results, comparisons=comparisons)
     lines += [f"(judge: {judge})", *(f"BEWARE {name}: {flag}" for name, flag in flags.items())]
     for model, suite in dict.fromkeys((row.model, row.suite) for row in disagreements):
-        pairs = [row for row in disagreements if (row.model, row.suite) == (model, suite)]
-        cells = [f"{pair.first} / {pair.second} {_rate(pair)}" for pair in pairs]
-        lines.append(f"judges of {model} on {suite} disagree: " + "; ".join(cells))
+        rows = [row for row in disagreements if (row.model, row.suite) == (model, suite)]
+        # The other pairs are in the JSON and in the report.
+        cells = [
+            f"{row.second if row.first == judge else row.first} {_rate(row)}"
+            for row in rows
+            if judge in (row.first, row.second)
+        ]
+        lines.append(f"{model} on {suite}: {judge} disagrees with " + "; ".join(cells))
     content: dict[str, Any] = {"results": [dict(vars(row)) for row in results], "flags": flags}
     if disagreements:
         content["disagreements"] = [dict(vars(row)) for row in disagreements]

@@ -12,6 +12,8 @@ from browser import WIDTHS, console, measure
 from securetune.compare.cells import START
 from securetune.compare.page import lines_of, render_page
 from securetune.compare.results import describe_cells
+from securetune.compare_command import _tables
+from securetune.config import Config, validate
 
 HOSTILE = "a|b <img src=x onerror=alert(1)> ![i](http://x/y) [l](http://x) **b** \u202e"
 
@@ -45,6 +47,14 @@ def test_every_strategy_has_a_line_with_bars_and_a_text_alternative(page: str) -
     assert figure.count('class="series-bar"') == points
     assert figure.count('class="series-mark"') == points + len(names)
     assert "<title" in figure and page.count("<table>") == 6
+
+
+def test_the_command_writes_the_page_beside_the_tables(tmp_path: Path) -> None:
+    settings = validate(Config, {"model": {"id": "demo"}})
+    _, text = _tables(cells(ml_lr=(0.1, 1.62, 4.0)), settings, JUDGE, tmp_path)
+    assert text.endswith(str(tmp_path / "comparison.html"))
+    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".md", ".html"}
+    assert "<title>securetune compare: demo</title>" in (tmp_path / "comparison.html").read_text()
 
 
 def test_without_a_tuned_model_there_is_a_page_and_no_figure() -> None:

@@ -105,8 +105,9 @@ def test_disagreement_of_judges_has_a_share_n_and_interval() -> None:
     (row,) = disagreements({"start": one})
     assert (row.first, row.second, row.n, row.unscored) == ("a", "b", 3, 1)
     assert row.value == pytest.approx(2 / 3) and row.low is not None and row.low < 2 / 3
-    _, text = describe_results((), "a", (), [row])
-    assert "judges of start on harmful disagree: a / b 66.7% [" in text and "n = 3, 1 unscored" in text
+    content, text = describe_results((), "a", (), [row])
+    assert content["disagreements"] == [vars(row)]
+    assert "start on harmful: a disagrees with b 66.7% [" in text and "n = 3, 1 unscored" in text
     rows = tuple(Disagreement(m, "harmful", *JUDGES[:2], 0.1, 0.05, 0.2, 120, 0) for m in MODELS)
     data = report_data(disagreements=rows)
     assert len(disagreement_table(Lookup(data)).rows) == 1
