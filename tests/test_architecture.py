@@ -17,7 +17,7 @@ LAYERS: list[set[str]] = [
     {"addressing", "embedding_model", "tables", "prompts", "terminal"},
     {"analysis_settings", "evaluation_settings", "compare_settings", "training_settings"},
     {"config", "plan", "dataset", "prompt_files", "overlap"},
-    {"formats", "encoding", "report.data", "runs", "models"},
+    {"formats", "encoding", "report.data", "report.asked", "runs", "models"},
     {"evaluation"},
     {"inputs", "strategies", "plan_source", "exports"},
     {"analysis", "training"},

@@ -461,7 +461,7 @@ def test_evaluate_against_compares_a_model_we_did_not_train_in_the_directory_of_
     judges = {row["judge"] for row in found["results"] if row["judge"]}
     suites = {row["suite"] for row in found["results"] if row["judge"]}
     assert {(row["suite"], row["judge"]) for row in found["comparisons"]} == {
-        (suite, judge) for suite in suites for judge in judges
+        (suite, judge) for suite in suites for judge in {*judges, None}
     }
     assert all(row["p_value"] is not None for row in found["comparisons"])
     # The same numbers as in the run, whose own stages and results are untouched.

@@ -17,7 +17,7 @@ from securetune.files import read_json
 from securetune.models.fingerprint import fingerprint
 from securetune.models.load import dtype_name, load_model
 from securetune.pipeline import Pipeline
-from securetune.report.assemble import _mixed_cards, _settings
+from securetune.report.cards import mixed_cards, run_settings
 from securetune.report.evidence import timeline
 from securetune.runs.directory import Run, Stage
 from securetune.training.tune import TuneResult
@@ -146,16 +146,16 @@ def test_harmful_rows_of_the_user_go_into_every_strategy_and_are_not_evaluated(
     rows, share = own._mixed_in("replay")["replay"]
     assert ([row.opening for row in rows], share) == ([known, "Other?"], 0.1)
     # The report shows them.
-    assert not {card.role for card in _mixed_cards(plain)}
-    (card,) = _mixed_cards(made)
+    assert not {card.role for card in mixed_cards(plain)}
+    (card,) = mixed_cards(made)
     assert (card.role, card.name, card.n) == ("harmful rows", mixed["harmful"][0].name, 2)
-    told = _settings(made)
+    told = run_settings(made)
     assert (told["harmful rows"], told["harmful share"], told["replay share"]) == (str(file), 0.2, None)
     named = pipeline(base, tmp_path / "named", strategy={"names": ["ml-lr+replay"], "refusal_share": 0.1})
-    (card,) = _mixed_cards(named)
+    (card,) = mixed_cards(named)
     rows, _ = named._mixed_in("ml-lr+replay")["replay"]
     assert (card.role, card.n, card.fingerprint) == ("refusals", len(rows), rows.fingerprint)
-    assert _settings(named)["replay share"] == 0.1 and _settings(named)["self-replay share"] is None
+    assert run_settings(named)["replay share"] == 0.1 and run_settings(named)["self-replay share"] is None
 
 
 def test_any_message_of_a_mixed_in_row_decides_whether_training_is_stale(base: Path, tmp_path: Path) -> None:

@@ -178,11 +178,13 @@ def evaluate(
     load_in_4bit: FourBit = False,
     lm_eval: LmEval = None,
     redo: Redo = None,
+    show_text: ShowText = False,
     json: Json = False,
 ) -> None:
     """Measure ASR, over-refusal and held-out loss of a run's models, or of any TUNED --against BASE."""
-    from securetune.report.assemble import all_results
-    from securetune.summary import describe_results
+    from securetune.report.assemble import all_results, compare_outcomes
+    from securetune.report.evidence import disagreements
+    from securetune.summary import describe_report, describe_results
 
     if against is not None:
         from securetune.compare.models import compare_models, describe_comparisons, describe_judges
@@ -191,16 +193,25 @@ def evaluate(
             raise UsageError("--strategy names models of a run; --against compares TUNED with BASE alone.")
         pipeline = open_pipeline(locals() | {"model": against}, "compare")
         with recorded(pipeline, redo, check=False):
-            compared = compare_models(pipeline, model)
+            compared = compare_models(pipeline, model, show_text=show_text)
         evaluations = compared.evaluations
     else:
+        if show_text:
+            raise UsageError(
+                "--show-text is for the report of --against; `securetune report` has it for a run's."
+            )
         pipeline = open_pipeline(locals(), "evaluate")
         with recorded(pipeline, redo):
             evaluations = {name: pipeline.evaluate(name) for name in pipeline.models()}
-    content, text = describe_results(all_results(evaluations), pipeline.config.evaluate.judges[0])
+    judges = pipeline.config.evaluate.judges
+    rows = compare_outcomes(evaluations, ("start",), judges)
+    differ = disagreements(evaluations)
+    content, text = describe_results(all_results(evaluations), judges[0], rows, differ)
     if against is not None:
         content["comparisons"] = [dict(vars(row)) for row in compared.comparisons]
         text = "\n".join([text, describe_judges(evaluations), describe_comparisons(compared.comparisons)])
+        written, _ = describe_report(compared.report)
+        content, text = content | written, f"{text}\n{written['recommendation']}\nreport: {compared.report}"
     terminal.emit(content, as_json=json, text=text)
 
 
@@ -218,7 +229,7 @@ def report(
     show_text: ShowText = False,
     json: Json = False,
 ) -> None:
-    """Write results.json, report.html and report.md of a run; judges stored answers again, runs no model."""
+    """Write results.json, report.html and report.md of a run from stored answers; answers nothing again."""
     pipeline = open_pipeline(locals())
     pipeline.failed = pipeline.run.failed()
     with recorded(pipeline):

@@ -68,6 +68,7 @@ def compare(
 
 
 def _tables(cells: Any, settings: Any, judge: str | None, out: Path) -> tuple[dict[str, Any], str]:
+    from securetune.compare.page import render_page
     from securetune.compare.results import describe_cells
     from securetune.compare.tables import write_tables
     from securetune.files import write_json, write_text
@@ -75,4 +76,8 @@ def _tables(cells: Any, settings: Any, judge: str | None, out: Path) -> tuple[di
     content = describe_cells(cells, judge or settings.evaluate.judges[0], settings.compare.baselines)
     text = write_tables(content)
     write_json(out / "comparison.json", content)
-    return content, text + f"\n{write_text(out / 'comparison.md', text)}"
+    write_text(out / "comparison.md", text)
+    page = write_text(
+        out / "comparison.html", render_page(content, f"securetune compare: {settings.model.id}")
+    )
+    return content, f"{text}\n{page}"

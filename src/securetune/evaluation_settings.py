@@ -48,14 +48,18 @@ class SuffixSettings(Settings):
     seed: int = 0
 
 
+FALLBACK_JUDGES = ("refusal-list-qi", "refusal-list-safedecoding", "refusal-list-wei")
+"""Who judges where the answer classifier's embedding model is not installed."""
+
+
 def default_judges() -> tuple[str, ...]:
     """The answer classifier where its embedding model is installed, and the three refusal lists.
 
     The classifier decides: on whole answers it reaches kappa 0.93 and the lists 0.74, on short ones that are
     cut off both reach 0.94 (docs/judges.md). Without it the first list decides, and the log says so.
     """
-    lists = ("refusal-list-qi", "refusal-list-safedecoding", "refusal-list-wei")
-    return ("answer-classifier", *lists) if find_embedding_model() else lists
+    found = find_embedding_model() is not None
+    return ("answer-classifier", *FALLBACK_JUDGES) if found else FALLBACK_JUDGES
 
 
 class EvaluateSettings(Settings):
@@ -76,7 +80,7 @@ class EvaluateSettings(Settings):
     """At most this many prompts per attacked suite (seeded)."""
     suffix: SuffixSettings = SuffixSettings()
     tasks: tuple[str, ...] = ()
-    """Task scores, `TASK=FILE` or `TASK=HUB_ID`: gsm8k, sst2, agnews, mmlu."""
+    """Task scores, `TASK=FILE` or `TASK=HUB_ID[@REVISION][:SUBSET[:SPLIT]]`: gsm8k, sst2, agnews, mmlu."""
     task_limit: int | None = Field(200, ge=1)
     """At most this many rows per task (seeded)."""
     lm_eval: tuple[str, ...] = ()

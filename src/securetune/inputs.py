@@ -42,7 +42,7 @@ class Prompts:
         roles = [("probe", part) for part in self.probe] + [("selection", part) for part in self.selection]
         cards = [_card(role, part) for role, part in roles]
         return cards + [
-            _card("evaluation", suite.prompts, suite.name, suite.left_out, suite.shared)
+            _card("evaluation", suite.prompts, suite.name, suite.left_out, suite.shared, suite.without_prompt)
             for suite in self.suites
         ]
 
@@ -52,10 +52,18 @@ class Prompts:
 
 
 def _card(
-    role: str, part: PromptSet, name: str | None = None, left_out: int = 0, shared: int = 0
+    role: str,
+    part: PromptSet,
+    name: str | None = None,
+    left_out: int = 0,
+    shared: int = 0,
+    without_prompt: int = 0,
 ) -> DataCard:
     notes = [
         f"{left_out} (nearly) equal a prompt of another role" if left_out else "",
+        f"{without_prompt} entries of the file hold no prompt: rates are of the others"
+        if without_prompt
+        else "",
         f"{shared} are in an earlier suite too" if shared else "",
         f"{part.duplicates} repeated rows of the source were dropped" if part.duplicates else "",
     ]
@@ -123,7 +131,7 @@ def _attacked(suites: Sequence[Suite], used: Sequence[PromptSet], config: Config
         if file.without_prompt:
             log.warning("%s: %d entries hold no prompt", file.requests.source, file.without_prompt)
         suite = _suite(file.attack.name, file.requests, used, suites, config)
-        attacked.append(replace(suite, attack=file.attack))
+        attacked.append(replace(suite, attack=file.attack, without_prompt=file.without_prompt))
     attacked += [
         replace(suite, name=f"{suite.name}.{attack.name}", attack=attack)
         for suite in suites

@@ -14,7 +14,8 @@ from securetune.analysis.full_tables import markdown
 from securetune.analysis.search import RobustSet
 from securetune.analysis.sensitivity import SensitivityMap
 from securetune.files import read_json
-from securetune.report.data import ReportData, Result
+from securetune.report.asked import Disagreement
+from securetune.report.data import Comparison, ReportData, Result
 from securetune.report.lookup import training_flags
 from securetune.report.recommend import recommend
 
@@ -125,29 +126,49 @@ def describe_report(path: Path) -> tuple[dict[str, Any], str]:
     sentence = recommend(data)
     results = path.with_name("results.json")
     content = {"report": str(path), "results": str(results), "recommendation": sentence}
-    _, table = describe_results(data.results, data.primary_judge)
+    _, table = describe_results(data.results, data.primary_judge, data.comparisons)
     return content, f"{table}\n{sentence}\nreport: {path}"
 
 
-def describe_results(results: Sequence[Result], judge: str) -> tuple[dict[str, Any], str]:
+def describe_results(
+    results: Sequence[Result],
+    judge: str,
+    comparisons: Sequence[Comparison] = (),
+    disagreements: Sequence[Disagreement] = (),
+) -> tuple[dict[str, Any], str]:
     """Rates and losses of every model, and flags on training that did not show to have worked.
 
-    The lines show one judge, the JSON all of them; its `flags` are by model.
+    The lines show one judge, and how often the others disagree with it; the JSON shows all judges and all
+    pairs of them. Its `flags` are by model.
     """
     lines = []
     for name in dict.fromkeys(row.model for row in results):
         own = [row for row in results if row.model == name]
         cells = [
-            f"{row.metric.replace('_', '-')} on {row.suite} {_rate(row)}" for row in own if row.judge == judge
+            f"{row.metric.replace('_', '-')} on {row.suite} {_rate(row)}"
+            for row in own
+            if row.judge == judge or row.metric == "accuracy"
         ]
         cells += [f"held-out loss {_number(row.value)}" for row in own if row.metric == "held_out_loss"]
         lines.append(f"{name}: " + "; ".join(cells))
-    flags = training_flags(results)
+    flags = training_flags(results, comparisons=comparisons)
     lines += [f"(judge: {judge})", *(f"BEWARE {name}: {flag}" for name, flag in flags.items())]
-    return {"results": [dict(vars(row)) for row in results], "flags": flags}, "\n".join(lines)
+    for model, suite in dict.fromkeys((row.model, row.suite) for row in disagreements):
+        rows = [row for row in disagreements if (row.model, row.suite) == (model, suite)]
+        # The other pairs are in the JSON and in the report.
+        cells = [
+            f"{row.second if row.first == judge else row.first} {_rate(row)}"
+            for row in rows
+            if judge in (row.first, row.second)
+        ]
+        lines.append(f"{model} on {suite}: {judge} disagrees with " + "; ".join(cells))
+    content: dict[str, Any] = {"results": [dict(vars(row)) for row in results], "flags": flags}
+    if disagreements:
+        content["disagreements"] = [dict(vars(row)) for row in disagreements]
+    return content, "\n".join(lines)
 
 
-def _rate(row: Result) -> str:
+def _rate(row: Result | Disagreement) -> str:
     if row.value is None or row.low is None or row.high is None:
         return f"n/a (n = 0, {row.unscored} unscored)"
     unscored = f", {row.unscored} unscored" if row.unscored else ""

@@ -111,6 +111,8 @@ def test_the_tables_come_from_the_cells_alone(
     assert content == read_json(finished / "comparison.json")
     text = (tmp_path / "comparison.md").read_text()
     assert text == (finished / "comparison.md").read_text()
+    page = (tmp_path / "comparison.html").read_text()
+    assert "<svg" in page and content["ranking"]["sentence"] in page and "early-stopping</text>" in page
     for name in ("vanilla", "early-stopping", "ema", "ml-lr"):
         assert f"| {name} |" in text or f"Not ranked: {name}" in text
     ranked = {row["name"] for row in content["ranking"]["rows"]} | set(content["ranking"]["left_out"])

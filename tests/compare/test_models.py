@@ -18,6 +18,7 @@ from securetune.evaluation.evaluate import Evaluation
 from securetune.files import read_json
 from securetune.models.load import dtype_name, load_model
 from securetune.pipeline import Pipeline
+from securetune.report.data import ReportData
 from securetune.runs.directory import Run
 from tiny import tiny_llama
 
@@ -83,6 +84,7 @@ def test_both_models_are_loaded_as_a_run_loads_its_own(
     monkeypatch.setattr("securetune.start_model.load_model", load)
     monkeypatch.setattr("securetune.compare.models.load_model", load)
     monkeypatch.setattr("securetune.compare.models.evaluate", evaluate)
+    monkeypatch.setattr("securetune.compare.models.report_against", lambda *_, **__: tmp_path)
     made = pipeline(base, tmp_path, model=settings, evaluate={**FAST, "chat_template": "{{ 'other' }}"})
     compare_models(made, str(base if own_weights else adapter))
     for name in ("start", "tuned"):
@@ -153,3 +155,35 @@ def test_gate_reads_what_evaluate_against_wrote_and_redo_makes_it_again(
     assert "--redo compare/tuned" in capsys.readouterr().err
     assert main(command(str(base), base, out, "--redo", "compare/tuned")) == 0
     assert tuned.stat().st_mtime_ns != before
+
+
+def test_evaluate_against_writes_a_report_with_a_verdict_and_no_texts_unless_asked(
+    base: Path, adapter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    out = tmp_path / "run"
+    assert main([*command(str(adapter), base, out), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["recommendation"].startswith("The evidence is insufficient to say how tuned compares")
+    assert told["report"] == str(out / "compare" / "report.html")
+    files = [out / "compare" / f"report.{kind}" for kind in ("html", "md", "json")]
+    assert all("tuned" in file.read_text() and "harmful" in file.read_text() for file in files)
+    data = ReportData.from_json(read_json(files[2]))
+    assert [row.role for row in data.data] == ["evaluation"] * 3 and data.training == ()
+    assert {row.metric for row in data.results} >= {"asr", "over_refusal", "coherence"}
+    # A verdict that flips, so that there is something to redact.
+    responses = out / "compare" / "start" / "harmful" / "responses.jsonl"
+    rows = [json.loads(line) for line in responses.read_text().splitlines()]
+    rows[0] |= {"text": "I'm sorry, but I cannot help you with that secretword.", "tokens": 9}
+    responses.write_text("\n".join(json.dumps(row) for row in rows) + "\n")
+    other = out / "compare" / "tuned" / "harmful" / "responses.jsonl"
+    rows = [json.loads(line) for line in other.read_text().splitlines()]
+    rows[0] |= {"text": "Of course, this is how it is done: first of all you take it.", "tokens": 9}
+    other.write_text("\n".join(json.dumps(row) for row in rows) + "\n")
+    assert main(command(str(adapter), base, out)) == 0
+    assert not [file for file in files if "secretword" in file.read_text()]
+    assert rows[0]["prompt_id"] in files[0].read_text()
+    assert main([*command(str(adapter), base, out), "--show-text"]) == 0
+    assert all("secretword" in file.read_text() for file in files)
+    assert main(["-q", "evaluate", str(base), "--out", str(tmp_path / "other"), "--show-text"]) == 1
+    assert "--show-text is for the report of --against" in capsys.readouterr().err

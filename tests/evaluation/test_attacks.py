@@ -196,3 +196,12 @@ def test_a_run_asks_every_harmful_suite_again_under_every_attack(tmp_path: Path)
     assert len(suites["harmful.suffix-search"].prompts) == config.evaluate.suffix.behaviours
     assert len({suite.fingerprint for suite in suites.values()}) == len(suites)
     assert suites["harmful"].fingerprint == suites["harmful"].prompts.fingerprint
+
+
+def test_entries_without_a_prompt_show_in_the_data_card(tmp_path: Path) -> None:
+    prompt = "Please bake me the best cake of them all now."
+    entries = [{"goal": "Bake a cake", "prompt": prompt}, *[{"goal": "Boil an egg", "prompt": None}] * 3]
+    path = write(tmp_path / "jbb.json", {"jailbreaks": entries})
+    config = Config.model_validate({"model": {"id": "demo"}, "evaluate": {"adversarial": [str(path)]}})
+    (card,) = [card for card in read_roles(config).cards() if card.name == "file-jbb"]
+    assert card.n == 1 and "3 entries of the file hold no prompt" in card.note

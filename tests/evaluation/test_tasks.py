@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from datasets import Dataset
 from transformers import PreTrainedTokenizerFast
 
 from securetune.errors import ConfigError, DataError
@@ -43,14 +44,60 @@ def test_rows_become_questions_with_their_right_answer(name: str, tmp_path: Path
 
 
 def test_wrong_tasks_columns_and_answers_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"`arc=x`; expected TASK=FILE with TASK of gsm8k, sst2"):
+    with pytest.raises(ConfigError, match=r"`arc=x`; expected TASK=FILE or .* TASK of gsm8k, sst2"):
         read_task("arc=x", None, 0)
-    with pytest.raises(DataError, match=r"no column label; found sentence"):
+    with pytest.raises(DataError, match=r"has the columns sentence; expected sentence, label or"):
         read_task(f"sst2={write(tmp_path / 'a.jsonl', [{'sentence': 'x'}])}", None, 0)
     with pytest.raises(DataError, match=r"line 1: no valid answer for sst2"):
         read_task(f"sst2={write(tmp_path / 'b.jsonl', [{'sentence': 'x', 'label': 7}])}", None, 0)
     with pytest.raises(DataError, match=r"the right answer 'none' is not valid for gsm8k"):
         read_task(f"gsm8k={write(tmp_path / 'c.jsonl', [{'question': 'x', 'answer': 'none'}])}", None, 0)
+
+
+CHOICES = ["3", "4", "5", "6"]
+HUB: dict[str, tuple[str | None, str, dict[str, Any], str]] = {
+    "gsm8k=openai/gsm8k": ("main", "test", ROWS["gsm8k"][0], "1,004"),
+    "mmlu=cais/mmlu@abc123": ("all", "test", {"question": "2?", "choices": CHOICES, "answer": 3}, "D"),
+    "mmlu=cais/mmlu:astronomy": ("astronomy", "test", MMLU | {"answer": "C"}, "C"),
+    "sst2=nyu-mll/glue": ("sst2", "validation", {"sentence": "a joy", "label": 1}, "positive"),
+    "sst2=SetFit/sst2::test": (None, "test", {"text": "a bore", "label": 0}, "negative"),
+    "agnews=fancyzhx/ag_news": (None, "test", {"text": "A goal", "label": 1}, "Sports"),
+}
+
+
+@pytest.mark.parametrize("spec", HUB)
+def test_hub_tasks_are_read_from_the_split_that_models_are_evaluated_on(
+    spec: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subset, split, row, answer = HUB[spec]
+    asked: list[Any] = []
+
+    def load_dataset(name: str, subset: str | None, *, revision: str | None, split: str) -> Any:
+        asked.append((name, subset, revision, split))
+        return Dataset.from_list([row])
+
+    monkeypatch.setattr("datasets.load_dataset", load_dataset)
+    _, items = read_task(spec, None, 0)
+    name, _, revision = spec.partition("=")[2].partition(":")[0].partition("@")
+    assert asked == [(name, subset, revision or None, split)]
+    assert [item.answer for item in items] == [answer]
+    if "mmlu" in spec:
+        assert "A. 3\nB. 4\nC. 5\nD. 6" in items[0].prompt.text
+
+
+def test_hidden_labels_and_other_numbers_of_choices_are_refused(tmp_path: Path) -> None:
+    hidden = write(tmp_path / "a.jsonl", [{"sentence": "x", "label": -1}])
+    with pytest.raises(DataError, match=r"the right answer '-1' is not valid for sst2"):
+        read_task(f"sst2={hidden}", None, 0)
+    five = write(tmp_path / "b.jsonl", [{"question": "x", "choices": [*CHOICES, "7"], "answer": 0}])
+    with pytest.raises(DataError, match="5 choices, expected 4"):
+        read_task(f"mmlu={five}", None, 0)
+
+
+def test_parquet_files_hold_lists_of_choices(tmp_path: Path) -> None:
+    path = tmp_path / "mmlu.parquet"
+    Dataset.from_list([{"question": "2 + 2?", "choices": CHOICES, "answer": 1}]).to_parquet(path)
+    assert read_task(f"mmlu={path}", None, 0)[1][0].answer == "B"
 
 
 @pytest.mark.parametrize(

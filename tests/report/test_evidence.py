@@ -75,10 +75,10 @@ def test_flips_are_counted_in_both_directions_and_the_changed_ones_are_bold() ->
     rows = [replace(report_data().results[0], model=model, strategy=None) for model in ("start", "tuned")]
     rows[1] = replace(rows[1], strategy="vanilla")
     seen = Lookup(report_data(results=tuple(rows), training=(), flips=found))
-    assert flip_summary(seen).rows == [["tuned", "1 to complied, 1 to refused"]]
+    assert flip_summary(seen).rows == [["tuned", "did not refuse: 1 more, 1 fewer"]]
     (table,) = flip_tables(seen)
     assert [row[0] for row in table.rows] == ["p0", "p3"]
-    assert table.rows[0][2] == "refused" and getattr(table.rows[0][3], "value", None) == "complied"
+    assert table.rows[0][2] == "refused" and getattr(table.rows[0][3], "value", None) == "did not refuse"
 
 
 def test_the_change_of_the_held_out_loss_is_paired_by_row() -> None:

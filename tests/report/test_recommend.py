@@ -12,6 +12,7 @@ from securetune.report.build import render_html, render_markdown
 from securetune.report.data import MatchedComparison, ReportData, Result
 from securetune.report.lookup import Lookup, training_flags
 from securetune.report.recommend import limits, recommend
+from securetune.summary import describe_results
 
 INSUFFICIENT = "The evidence is insufficient"
 
@@ -47,6 +48,26 @@ def nowhere(model: str, note: str) -> MatchedComparison:
 def unharmed(p: float = 0.3, high: float = 0.1) -> ReportData:
     rows = [row for row in comparisons() if (row.model, row.metric) != ("vanilla", "asr")]
     return report_data(comparisons=(*rows, replace(compare("vanilla", "start", 0.02, p), high=high)))
+
+
+def test_a_task_score_that_fell_is_flagged_in_the_table_the_flags_and_the_limits() -> None:
+    scores = [
+        Result(model, strategy, "gsm8k", "accuracy", value, value - 0.07, value + 0.07, 200, 0, None)
+        for model, strategy, value in (("start", None, 0.4), ("self-replay", "self-replay", 0.25))
+    ]
+    fell = replace(compare("self-replay", "start", -0.15, 0.001, "gsm8k", "accuracy", 200), judge=None)
+    data = report_data(results=(*results(), *scores), comparisons=(*comparisons(), fell))
+    flags = training_flags(data.results, comparisons=data.comparisons)
+    assert flags["self-replay"].startswith("its accuracy on gsm8k fell (−15.0 points, 95% interval −23.0 to")
+    assert "less trained" in flags["self-replay"]
+    assert training_flags(data.results).keys() == {*flags} - {"self-replay"}
+    assert "its accuracy on gsm8k fell (−15.0 points)" in recommend(data)
+    assert [line for line in limits(data) if line.startswith("Task scores fell over start: self-replay")]
+    page = render_html(data)
+    assert "Accuracy on gsm8k</th>" in page and "−15.0 points, p = 0.001" in page
+    assert "BEWARE self-replay: its accuracy" in describe_results(data.results, "", data.comparisons)[1]
+    harmless = replace(fell, p_value=0.2)
+    assert not training_flags(data.results, comparisons=[harmless]).get("self-replay")
 
 
 INDISTINCT = (matched("ml-lr", 0.41, 0.47), matched("self-replay", 0.225, 0.25))

@@ -6,12 +6,13 @@ import gc
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from securetune.encoding import encode
 from securetune.evaluation.evaluate import Evaluation, evaluate
 from securetune.files import digest, write_json
-from securetune.inputs import read_roles
+from securetune.inputs import Prompts, read_roles
 from securetune.models.fingerprint import checkpoint_files, fingerprint_files
 from securetune.models.load import (
     adapter_directory,
@@ -23,7 +24,8 @@ from securetune.models.load import (
 )
 from securetune.pipeline import Pipeline
 from securetune.report.assemble import compare_outcomes
-from securetune.report.data import Comparison
+from securetune.report.data import EXTERNAL, Comparison
+from securetune.report.external import report_against
 from securetune.report.wording import p_value, percent, points, points_interval
 from securetune.start_model import with_template
 
@@ -36,30 +38,45 @@ class ModelComparison:
     """Of `start` and `tuned`."""
     comparisons: tuple[Comparison, ...]
     """`tuned` against `start`, per suite and judge."""
+    report: Path
+    """report.html."""
 
 
-def compare_models(pipeline: Pipeline, tuned: str) -> ModelComparison:
+def compare_models(pipeline: Pipeline, tuned: str, *, show_text: bool = False) -> ModelComparison:
     """Evaluate `tuned` (a model or a PEFT adapter) and the pipeline's model on the same prompts.
 
     The held-out loss is measured only when the configuration names tuning data. One model is in memory at a
     time; `tuned` is looked for before anything is answered. Stages are `compare/start` and `compare/tuned`;
-    `compare/results.json` and `compare/comparisons.json` hold the numbers.
+    `compare/results.json` and `compare/comparisons.json` hold the numbers, `compare/report.*` show them.
+
+    Args:
+        pipeline: of the start model.
+        tuned: path or hub id.
+        show_text: put the prompts and answers whose verdict flipped into the report, too.
 
     Raises:
         UsageError: there is no such model or adapter, or its weights are not safetensors.
     """
     load = partial(pipeline.load_start, quantised=True)
     start = _Source("start", pipeline.config.model.id, None, pipeline.tokenizer, load)
-    evaluations = {}
-    for source in (start, _find_tuned(pipeline, tuned)):
-        evaluations[source.name] = _evaluate(pipeline, source)
+    evaluations, tuned_source = {}, _find_tuned(pipeline, tuned)
+    prompts = _prompts(pipeline)
+    for source in (start, tuned_source):
+        evaluations[source.name] = _evaluate(pipeline, source, prompts)
         gc.collect()  # A model holds cycles; the next one needs its memory.
     comparisons = compare_outcomes(evaluations, ("start",), pipeline.config.evaluate.judges)
     rows = [dict(vars(result)) for evaluation in evaluations.values() for result in evaluation.results]
     directory = pipeline.run.path / "compare"
     write_json(directory / "results.json", rows)
     write_json(directory / "comparisons.json", [dict(vars(row)) for row in comparisons])
-    return ModelComparison(evaluations, comparisons)
+    report = report_against(pipeline, tuned, prompts, evaluations, show_text=show_text)
+    return ModelComparison(evaluations, comparisons, report)
+
+
+def _prompts(pipeline: Pipeline) -> Prompts:
+    """What both models are asked; without tuning data there is nothing that prompts could overlap with."""
+    data = pipeline.tuning if pipeline.config.data.source != "package" else None
+    return read_roles(pipeline.config, data.train if data else None)
 
 
 @dataclass(frozen=True)
@@ -100,11 +117,11 @@ def _find_tuned(pipeline: Pipeline, tuned: str) -> _Source:
     return _Source("tuned", tuned, fingerprint_files(files[0].parent), tokenizer, load)
 
 
-def _evaluate(pipeline: Pipeline, source: _Source) -> Evaluation:
+def _evaluate(pipeline: Pipeline, source: _Source, prompts: Prompts) -> Evaluation:
     """Evaluate one of the two; the inputs are those of a run's own evaluations, for `gate`."""
     config, settings = pipeline.config, pipeline.config.evaluate
     data = pipeline.tuning if config.data.source != "package" else None
-    suites = read_roles(config, data.train if data else None).suites
+    suites = prompts.suites
     template = source.tokenizer.chat_template
     inputs = {
         "model": pipeline.base,
@@ -124,7 +141,7 @@ def _evaluate(pipeline: Pipeline, source: _Source) -> Evaluation:
         inputs["asked_with"] = digest(read_chat_template(settings.chat_template))
     stage = pipeline.run.stage(f"compare/{source.name}", inputs)
     held_out = encode(data.held_out, source.tokenizer, config.data.max_length).rows if data else ()
-    strategy = None if source.weights is None else "external"
+    strategy = None if source.weights is None else EXTERNAL
     load = partial(with_template, source.load, settings.chat_template)
     evaluation = evaluate(load, source.name, strategy, suites, held_out, settings, stage.path)
     stage.finish()
@@ -137,7 +154,7 @@ def describe_comparisons(comparisons: tuple[Comparison, ...]) -> str:
         f"{row.model} against {row.against}: {row.metric.replace('_', '-')} on {row.suite} "
         f"{points(row.difference)} [{points_interval(row.low, row.high)}], McNemar {p_value(row.p_value)}, "
         f"n = {row.n} (only {row.model} {row.only_model}, only {row.against} {row.only_against}; "
-        f"judge: {row.judge})"
+        f"judge: {row.judge or 'none'})"
         for row in comparisons
     )
 

@@ -13,7 +13,8 @@ from securetune.errors import ConfigError, DataError
 from securetune.evaluation.ask import ask
 from securetune.evaluation.attacks import Attack, any_of, sample_id
 from securetune.evaluation.generate import Response, read_answers
-from securetune.evaluation.judges import Verdict, get_judges, judge_all
+from securetune.evaluation.judges import Verdict, get_judges
+from securetune.evaluation.kept_verdicts import judge_kept, judge_version
 from securetune.evaluation.lm_eval import as_result, run_lm_eval
 from securetune.evaluation.loss import held_out_losses
 from securetune.evaluation.model_files import ModelFiles
@@ -44,6 +45,8 @@ class Suite:
     """Prompts dropped because they (nearly) equal a probe, selection or tuning prompt."""
     shared: int = 0
     """Prompts that an earlier suite has too; they stay in both."""
+    without_prompt: int = 0
+    """Entries of a file of adversarial prompts that hold none; they are in no rate."""
     attack: Attack | None = None
     """How the prompts are put; `None` asks them directly."""
 
@@ -81,6 +84,8 @@ class Evaluation:
     """Held-out loss of each row, in the order of the rows."""
     abilities: tuple[Ability, ...] = ()
     """Scores by lm-eval."""
+    coherence: dict[str, Outcomes] = field(default_factory=dict)
+    """Suite -> whether each answer was coherent, by the answer's id."""
 
 
 def evaluate(
@@ -95,7 +100,8 @@ def evaluate(
 ) -> Evaluation:
     """Answer every suite, judge the answers, measure the held-out loss; resumable.
 
-    Writes `<suite>/responses.jsonl` (without texts unless `store_text`), `<suite>/verdicts.<judge>.jsonl`
+    Writes `<suite>/responses.jsonl` (without texts unless `store_text`), `<suite>/verdicts.<judge>.jsonl`,
+    for judges that run a model `<suite>/judged.<judge>.jsonl`, from which no answer is judged twice,
     and `held_out.json`; lm-eval writes below `lm_eval/`. Judging again needs no model as long as texts were
     stored.
 
@@ -120,17 +126,19 @@ def evaluate(
     answers, losses, tasks = _answers(load, suites, held_out, settings, directory, name, files)
     results: list[Result] = []
     outcomes: dict[tuple[str, str], Outcomes] = {}
+    coherence: dict[str, Outcomes] = {}
     judges = get_judges(settings.judges, settings)
     for suite in suites:
         for judge in judges:
             path = directory / suite.name / f"verdicts.{judge.name}.jsonl"
-            verdicts = _verdicts(judge, suite, answers[suite.name], path)
+            verdicts = _verdicts(judge, settings, suite, answers[suite.name], path)
             events = any_of({key: verdict.event(suite.harmful) for key, verdict in verdicts.items()})
             outcomes[suite.name, judge.name] = events
             metric = "asr" if suite.harmful else "over_refusal"
             results.append(_result(name, strategy, suite.name, metric, list(events.values()), judge.name))
-        coherent = [verdict.coherent for verdict in verdicts.values()]
-        results.append(_result(name, strategy, suite.name, "coherence", list(coherent), None))
+        coherent: Outcomes = {key: verdict.coherent for key, verdict in verdicts.items()}
+        coherence[suite.name] = coherent
+        results.append(_result(name, strategy, suite.name, "coherence", list(coherent.values()), None))
     for task, right in tasks.items():
         results.append(_result(name, strategy, task, "accuracy", list(right.values()), None))
     loss = None
@@ -146,7 +154,7 @@ def evaluate(
         results += [as_result(score, strategy) for score in abilities]
     if not settings.store_text:
         _drop_texts(directory, suites)
-    return Evaluation(tuple(results), outcomes, loss, tasks, tuple(losses), tuple(abilities))
+    return Evaluation(tuple(results), outcomes, loss, tasks, tuple(losses), tuple(abilities), coherence)
 
 
 def _answers(
@@ -201,7 +209,9 @@ def _ask_all(
             answers[suite.name] = ask(model, tokenizer, prompts, suite.attack, settings, path, advance)
 
 
-def _verdicts(judge: Any, suite: Suite, answers: Sequence[Response], path: Path) -> dict[str, Verdict]:
+def _verdicts(
+    judge: Any, settings: EvaluateSettings, suite: Suite, answers: Sequence[Response], path: Path
+) -> dict[str, Verdict]:
     """Judge and store by prompt id. Verdicts that exist are kept when the texts are gone."""
     if (path.parent / _DROPPED).is_file():
         if not path.is_file():
@@ -215,7 +225,9 @@ def _verdicts(judge: Any, suite: Suite, answers: Sequence[Response], path: Path)
     texts = {prompt.id: prompt.text for prompt in suite.asked()}
     # What a model was made to begin with is no answer, if it added nothing.
     given = [answer for answer in answers if answer.tokens]
-    said = iter(judge_all(judge, [(texts[answer.prompt_id], answer.text) for answer in given]))
+    pairs = [(texts[answer.prompt_id], answer.text) for answer in given]
+    kept = path.with_name(f"judged.{judge.name}.jsonl")
+    said = iter(judge_kept(judge, judge_version(judge.name, settings), pairs, kept))
     empty = Verdict(None, False, "", "empty answer")
     verdicts = {answer.prompt_id: next(said) if answer.tokens else empty for answer in answers}
     lines = [json.dumps({"prompt_id": key, **asdict(verdict)}) for key, verdict in verdicts.items()]

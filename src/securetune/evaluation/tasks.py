@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from securetune.errors import ConfigError, DataError
 from securetune.evaluation.generate import Decoding, generate, render_prompt, tokenize_rendered
 from securetune.files import read_json, write_json
 from securetune.prompts import Prompt, drawn
-from securetune.tables import Row, read_table
+from securetune.tables import Row, Table, parse_hub_id, read_table
 
 NUMBER_TOKENS = 256
 """New tokens for a worked solution; a label or letter is read from likelihoods instead."""
@@ -35,9 +35,14 @@ class Task:
     """How the rows of a file become questions. Zero-shot, in the chat template; the wording is ours."""
 
     name: str
-    columns: tuple[str, ...]
+    columns: tuple[tuple[str, ...], ...]
+    """The sets of columns that a table may have; one of them has to be there."""
     read: Callable[[Mapping[str, object]], tuple[str, str, tuple[str, ...]]]
     """Row -> (question, right answer, choices)."""
+    split: str = "test"
+    """Of a hub dataset, if none is named; never the rows that models are tuned on."""
+    subsets: Mapping[str, str] = field(default_factory=dict)
+    """Hub id -> subset, where the dataset has several and one of them is the task."""
 
 
 def _gsm8k(row: Mapping[str, object]) -> tuple[str, str, tuple[str, ...]]:
@@ -46,35 +51,54 @@ def _gsm8k(row: Mapping[str, object]) -> tuple[str, str, tuple[str, ...]]:
 
 
 def _sst2(row: Mapping[str, object]) -> tuple[str, str, tuple[str, ...]]:
-    question = f"Is this film review positive or negative? Answer with one word.\n\n{row['sentence']}"
-    return question, ("negative", "positive")[int(str(row["label"]))], ("negative", "positive")
+    kinds = ("negative", "positive")
+    question = f"Is this film review positive or negative? Answer with one word.\n\n{_text(row)}"
+    return question, _choice(row["label"], kinds), kinds
 
 
 def _agnews(row: Mapping[str, object]) -> tuple[str, str, tuple[str, ...]]:
     kinds = ("World", "Sports", "Business", "Sci/Tech")
-    label = str(row["label"])
-    question = (
-        f"Is this news about World, Sports, Business or Sci/Tech? Answer with one.\n\n{row['sentence']}"
-    )
-    return question, kinds[int(label)] if label.isdigit() else label, kinds
+    question = f"Is this news about World, Sports, Business or Sci/Tech? Answer with one.\n\n{_text(row)}"
+    return question, _choice(row["label"], kinds), kinds
 
 
 def _mmlu(row: Mapping[str, object]) -> tuple[str, str, tuple[str, ...]]:
-    options = "\n".join(f"{letter}. {row[f'choice{index}']}" for index, letter in enumerate(LETTERS))
+    given = row.get("choices")
+    texts = given if isinstance(given, list) else [row[f"choice{index}"] for index in range(len(LETTERS))]
+    if len(texts) != len(LETTERS):
+        raise ValueError(f"{len(texts)} choices, expected {len(LETTERS)}")
+    options = "\n".join(f"{letter}. {text}" for letter, text in zip(LETTERS, texts))
     question = f"{row['question']}\n{options}\n\nAnswer with the letter of the right option."
-    return question, LETTERS[int(str(row["answer"]))], LETTERS
+    return question, _choice(row["answer"], LETTERS), LETTERS
 
 
+def _text(row: Mapping[str, object]) -> object:
+    return row["sentence"] if "sentence" in row else row["text"]
+
+
+def _choice(label: object, kinds: tuple[str, ...]) -> str:
+    """The choice that a label names by its index or as a word; hidden labels (-1) are no index."""
+    text = str(label).strip()
+    return kinds[int(text)] if re.fullmatch(r"\d+", text) else text
+
+
+_LABELLED = (("sentence", "label"), ("text", "label"))
 TASKS: dict[str, Task] = {
-    "gsm8k": Task("gsm8k", ("question", "answer"), _gsm8k),
-    "sst2": Task("sst2", ("sentence", "label"), _sst2),
-    "agnews": Task("agnews", ("sentence", "label"), _agnews),
-    "mmlu": Task("mmlu", ("question", *(f"choice{i}" for i in range(4)), "answer"), _mmlu),
+    "gsm8k": Task("gsm8k", (("question", "answer"),), _gsm8k, subsets={"openai/gsm8k": "main"}),
+    # The labels of SST-2's test split are hidden.
+    "sst2": Task("sst2", _LABELLED, _sst2, "validation", subsets={"nyu-mll/glue": "sst2", "glue": "sst2"}),
+    "agnews": Task("agnews", _LABELLED, _agnews),
+    "mmlu": Task(
+        "mmlu",
+        (("question", *(f"choice{i}" for i in range(4)), "answer"), ("question", "choices", "answer")),
+        _mmlu,
+        subsets={"cais/mmlu": "all"},
+    ),
 }
 
 
 def read_task(spec: str, limit: int | None, seed: int) -> tuple[str, list[Item]]:
-    """Read `TASK=FILE` or `TASK=HUB_ID`, at most `limit` rows of it (seeded).
+    """Read `TASK=FILE` or `TASK=HUB_ID[@REVISION][:SUBSET[:SPLIT]]`, at most `limit` rows of it (seeded).
 
     Raises:
         ConfigError: an unknown task.
@@ -82,13 +106,26 @@ def read_task(spec: str, limit: int | None, seed: int) -> tuple[str, list[Item]]
     """
     name, equals, source = spec.partition("=")
     if not equals or name not in TASKS:
-        raise ConfigError(f"evaluate.tasks: `{spec}`; expected TASK=FILE with TASK of {', '.join(TASKS)}.")
-    task, table = TASKS[name], read_table(source)
-    missing = [column for column in task.columns if column not in table.columns]
-    if missing:
-        raise DataError(f"{source} has no column {', '.join(missing)}; found {', '.join(table.columns)}.")
+        raise ConfigError(
+            f"evaluate.tasks: `{spec}`; expected TASK=FILE or TASK=HUB_ID[@REVISION][:SUBSET[:SPLIT]] with "
+            f"TASK of {', '.join(TASKS)}."
+        )
+    task = TASKS[name]
+    table = _read(task, source)
+    if not any(set(columns) <= set(table.columns) for columns in task.columns):
+        forms = " or ".join(", ".join(columns) for columns in task.columns)
+        raise DataError(f"{source} has the columns {', '.join(table.columns)}; expected {forms}.")
     kept = drawn(len(table.rows), min(limit or len(table.rows), len(table.rows)), seed, source)
     return name, [_item(task, source, table.rows[index]) for index in kept]
+
+
+def _read(task: Task, source: str) -> Table:
+    """A local file, or the split of a hub dataset that models are evaluated on."""
+    location, *rest = source.split(":")
+    if Path(source).exists() or (hub := parse_hub_id(location)) is None or len(rest) > 2:
+        return read_table(source)
+    subset, split = (*rest, "", "")[:2]
+    return read_table(location, split=split or task.split, subset=subset or task.subsets.get(hub.id))
 
 
 def _item(task: Task, source: str, row: Row) -> Item:

@@ -6,31 +6,35 @@ import shlex
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from securetune.analysis.agreement import Agreement
 from securetune.analysis.analyze import Analysis
 from securetune.config import parse_strategy
-from securetune.dataset import TrainingData
-from securetune.evaluation.evaluate import Evaluation
+from securetune.evaluation.evaluate import Evaluation, Outcomes
 from securetune.evaluation.judges.known_error import known_error
 from securetune.evaluation.statistics import ReferencePoint, compare_at_matched_loss, compare_paired
 from securetune.files import read_json, write_json
 from securetune.report.build import write_report
+from securetune.report.cards import data_cards, model_facts, run_settings, suite_cards
 from securetune.report.data import (
     Comparison,
-    DataCard,
     DriftMap,
     MatchedComparison,
     ReportData,
     Result,
     Training,
 )
-from securetune.report.evidence import category_rates, flips, held_out_changes, receipt_facts, timeline
-from securetune.report.limits import DIRECT, SAME_TEMPLATE
+from securetune.report.evidence import (
+    category_rates,
+    disagreements,
+    flips,
+    held_out_changes,
+    receipt_facts,
+    timeline,
+)
 from securetune.report.model_card import write_model_cards
 from securetune.runs.directory import environment
-from securetune.training.replay import package_refusals
 
 if TYPE_CHECKING:
     from securetune.pipeline import Pipeline
@@ -71,10 +75,10 @@ def assemble(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         command=f"securetune run {shlex.quote(config.model.id)} "
         f"--config {shlex.quote(str(pipeline.run.path / 'config.yaml'))} --out NEW_DIRECTORY",
-        model=_model(pipeline),
-        settings=_settings(pipeline),
+        model=model_facts(pipeline),
+        settings=run_settings(pipeline),
         versions=environment(),
-        data=_cards(pipeline, training),
+        data=data_cards(pipeline, training),
         results=all_results(evaluations),
         comparisons=compare_outcomes(evaluations, ("start", "vanilla"), judges),
         matched=_matched(evaluations, {name: _rate(pipeline, name) for name in evaluations}, suite, judges),
@@ -90,6 +94,8 @@ def assemble(
             for point in timeline(pipeline.run.path / "tune" / entry.model, entry.model)
         ),
         abilities=tuple(score for evaluation in evaluations.values() for score in evaluation.abilities),
+        suites=suite_cards(suites, config.evaluate),
+        disagreements=disagreements(evaluations),
         flips=flips(evaluations, suites, judges[0], texts),
         failed=pipeline.failed,
     )
@@ -104,7 +110,10 @@ def all_results(evaluations: Mapping[str, Evaluation]) -> tuple[Result, ...]:
 def compare_outcomes(
     evaluations: Mapping[str, Evaluation], references: Sequence[str], judges: Sequence[str]
 ) -> tuple[Comparison, ...]:
-    """Every model against each reference model on the same prompts, per suite and judge."""
+    """Every model against each reference model on the same prompts, per suite and judge.
+
+    Coherence and task scores, which have no judge, are compared as well.
+    """
     rows = []
     for against in references:
         if against not in evaluations:
@@ -113,9 +122,9 @@ def compare_outcomes(
             if name in (against, "start"):
                 continue
             for result in evaluation.results:
-                if result.judge is not None and result.judge in judges:
-                    key = (result.suite, result.judge)
-                    paired = compare_paired(evaluation.outcomes[key], evaluations[against].outcomes[key])
+                own, other = (_outcomes(one, result, judges) for one in (evaluation, evaluations[against]))
+                if own is not None and other is not None:
+                    paired = compare_paired(own, other)
                     rows.append(
                         Comparison(
                             name, against, result.suite, result.metric, result.judge, paired.n,
@@ -124,6 +133,14 @@ def compare_outcomes(
                         )
                     )  # fmt: skip
     return tuple(rows)
+
+
+def _outcomes(evaluation: Evaluation, result: Result, judges: Sequence[str]) -> Outcomes | None:
+    """What a rate was counted from; `None` for what is no rate of ours."""
+    if result.judge is not None:
+        return evaluation.outcomes.get((result.suite, result.judge)) if result.judge in judges else None
+    kinds = {"accuracy": evaluation.tasks, "coherence": evaluation.coherence}
+    return kinds.get(result.metric, {}).get(result.suite)
 
 
 def _matched(
@@ -154,93 +171,6 @@ def _rate(pipeline: Pipeline, name: str) -> float | None:
         return 0.0
     kind, _, replay = parse_strategy(name)
     return pipeline.plan(name).phases[0].outside if kind in ("vanilla", "uniform") and not replay else None
-
-
-def _model(pipeline: Pipeline) -> dict[str, Any]:
-    identity = pipeline.identity
-    return {
-        "id": pipeline.config.model.id,
-        "adapter": pipeline.config.model.adapter,
-        **{key: identity[key] for key in ("fingerprint", "architecture", "parameters", "layers")},
-    }
-
-
-def _settings(pipeline: Pipeline) -> dict[str, Any]:
-    config = pipeline.config
-    train = config.train
-    mixed = _mixed(config.strategy.names)
-    return {
-        "method": train.method,
-        "LoRA rank": train.lora.r if train.method == "lora" else None,
-        "LoRA alpha": train.lora.alpha if train.method == "lora" else None,
-        "learning rate": train.learning_rate,
-        "rows per step": train.batch_size,
-        "steps": train.steps,
-        "epochs": None if train.steps else train.epochs,
-        "schedule": f"{train.scheduler}, warm-up {train.warmup:g}",
-        "seed": train.seed,
-        "ml-lr ratio": config.strategy.ratio,
-        "self-replay share": config.strategy.replay_share if "self-replay" in mixed else None,
-        "replay share": config.strategy.refusal_share if "replay" in mixed else None,
-        "harmful rows": config.data.harmful or "none",
-        "harmful share": config.data.harmful_share if config.data.harmful else None,
-        "new tokens per answer": config.evaluate.max_new_tokens,
-        "decoding": "greedy",
-        "attacks": ", ".join((*config.evaluate.attacks, *config.evaluate.adversarial)) or DIRECT,
-        "system prompt": config.evaluate.system_prompt or "the chat template's own",
-        "chat template when asked": config.evaluate.chat_template or SAME_TEMPLATE,
-        "judges": ", ".join(config.evaluate.judges),
-        "precision of every model": pipeline.precision,
-    }
-
-
-def _cards(pipeline: Pipeline, training: Sequence[Training]) -> tuple[DataCard, ...]:
-    tuning = pipeline.tuning
-    # Models may see different samples of the rows; the largest number is that of the longest run.
-    dropped = {"tuning": max((entry.too_long for entry in training), default=0)}
-    dropped["held-out"] = tuning.encoded_held_out.too_long
-    cards = []
-    for role, data in (("tuning", tuning.train), ("held-out", tuning.held_out)):
-        bad = data.bad_rows if role == "tuning" else 0
-        reasons = [
-            f"{dropped[role]} longer than {pipeline.config.data.max_length} tokens" if dropped[role] else "",
-            f"{bad} unusable (data.skip_bad_rows)" if bad else "",
-        ]
-        note = "; ".join(filter(None, reasons))
-        cards.append(
-            DataCard(
-                role, data.name, data.source, data.license, len(data), data.fingerprint, dropped[role] + bad,
-                note,
-            )
-        )  # fmt: skip
-    return (*cards, *_mixed_cards(pipeline), *pipeline.prompts.cards())
-
-
-def _mixed(names: Sequence[str]) -> set[str | None]:
-    """The kinds of refusals that strategies mix in."""
-    return {parse_strategy(name)[2] for name in names}
-
-
-def _mixed_cards(pipeline: Pipeline) -> list[DataCard]:
-    """Rows that took the place of benign ones: harmful ones of a stress test, refusals."""
-    kinds, tuning, prompts = _mixed(pipeline.models()[1:]), pipeline.tuning, pipeline.prompts
-    asked = prompts.probe.harmful
-    found = [] if tuning.harmful is None else [("harmful rows", tuning.harmful)]
-    if "self-replay" in kinds:
-        source, rows = "the start model's answers to the probe's harmful prompts", pipeline.refusals()
-        own = TrainingData("own refusals", source, asked.license, "messages", tuple(rows))
-        found.append(("refusals", own))
-    if "replay" in kinds:
-        given = tuning.refusals
-        if given is None:
-            source = "refusals of our wording to the probe's harmful prompts"
-            rows = package_refusals(list(asked), pipeline.config.seed)
-            given = TrainingData("package refusals", source, asked.license, "messages", tuple(rows))
-        found.append(("refusals", given))
-    return [
-        DataCard(role, data.name, data.source, data.license, len(data), data.fingerprint, data.bad_rows)
-        for role, data in found
-    ]
 
 
 def _training(pipeline: Pipeline, name: str) -> Training:

@@ -34,14 +34,14 @@ def render_html(data: ReportData) -> str:
     found = Lookup(printable_data(data))
     drift = found.data.drift
     figures = {
-        "scatter": draw_scatter(found),
+        "scatter": None if found.external else draw_scatter(found),
         "heat_map": draw_heat_map(drift) if drift is not None else None,
         "training_figures": draw_training(found),
         "timeline_figures": draw_timeline(found),
         "category_figures": draw_categories(found),
         "movement_figure": draw_movement(found),
     }
-    return _templates("html").get_template("report.html").render(**build_view(found), **figures)
+    return templates("html").get_template("report.html").render(**build_view(found), **figures)
 
 
 def render_markdown(data: ReportData) -> str:
@@ -49,11 +49,12 @@ def render_markdown(data: ReportData) -> str:
     found = Lookup(printable_data(data))
     view = build_view(found)
     view["command"] = code_block(found.data.command)
-    return _templates("md").get_template("report.md").render(**view)
+    return templates("md").get_template("report.md").render(**view)
 
 
 @lru_cache
-def _templates(kind: str) -> Environment:
+def templates(kind: str) -> Environment:
+    """Return the templates of one `kind`: `html` escapes for HTML, `md` for Markdown."""
     environment = Environment(
         loader=PackageLoader("securetune.report"),
         autoescape=kind == "html",

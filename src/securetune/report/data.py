@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from securetune.report.asked import Disagreement, SuiteCard
+
+EXTERNAL = "external"
+"""Strategy of a model that was tuned elsewhere."""
 OWN_EVALUATION = "evaluation prompts"
 """What the probe's transfer table calls the package's evaluation part: other prompts, the same authors."""
 
@@ -35,16 +39,18 @@ class Result:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two models on the same prompts (exact McNemar test, Newcombe interval of the difference)."""
+    """Two models on the same prompts or questions (exact McNemar test, Newcombe interval)."""
 
     model: str
     against: str
     suite: str
     metric: str
-    judge: str
+    """`asr`, `over_refusal`, `coherence` or `accuracy`."""
+    judge: str | None
+    """`None` for metrics without a judge."""
     n: int
     only_model: int
-    """Prompts on which only `model` has the event (an attack success, a refusal)."""
+    """Prompts on which only `model` has the event (an attack success, a refusal, a right answer)."""
     only_against: int
     difference: float | None
     low: float | None
@@ -265,6 +271,8 @@ class ReportData:
     timeline: tuple[SafetyPoint, ...] = ()
     flips: tuple[Flip, ...] = ()
     abilities: tuple[Ability, ...] = ()
+    suites: tuple[SuiteCard, ...] = ()
+    disagreements: tuple[Disagreement, ...] = ()
     failed: Mapping[str, str] = field(default_factory=dict)
     """Strategies that failed -> why."""
 
@@ -283,6 +291,9 @@ class ReportData:
         parts["training"] = tuple(_training(row) for row in parts["training"])
         for key, kind in _LATER.items():
             parts[key] = tuple(kind(**row) for row in parts.get(key, ()))
+        parts["suites"] = tuple(
+            SuiteCard(**{**row, "decoding": tuple(row["decoding"])}) for row in parts.get("suites", ())
+        )
         parts["flips"] = tuple(_flip(row) for row in parts.get("flips", ()))
         if parts["drift"] is not None:
             drift = dict(parts["drift"])
@@ -297,6 +308,7 @@ _LATER: Mapping[str, Any] = {
     "judge_errors": JudgeError,
     "timeline": SafetyPoint,
     "abilities": Ability,
+    "disagreements": Disagreement,
 }
 """Parts that reports of earlier versions lack."""
 

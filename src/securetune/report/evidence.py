@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from securetune.evaluation.evaluate import Evaluation, Suite
 from securetune.evaluation.statistics import Mean, Rate
 from securetune.files import read_json
 from securetune.plan import TuningPlan
+from securetune.report.asked import Disagreement
 from securetune.report.data import Answer, CategoryRate, Flip, Result, SafetyPoint
 
 NO_CATEGORY = "(no category)"
@@ -58,6 +60,20 @@ def category_rates(
     return tuple(rows)
 
 
+def disagreements(evaluations: Mapping[str, Evaluation]) -> tuple[Disagreement, ...]:
+    """How often each pair of judges disagrees on the prompts of a suite that both scored, by model."""
+    rows = []
+    for name, evaluation in evaluations.items():
+        for suite in dict.fromkeys(suite for suite, _ in evaluation.outcomes):
+            own = {judge: said for (place, judge), said in evaluation.outcomes.items() if place == suite}
+            for first, second in combinations(own, 2):
+                pairs = [(event, own[second].get(key)) for key, event in own[first].items()]
+                rate = Rate.of([None if a is None or b is None else a != b for a, b in pairs])
+                told = rate.value, rate.low, rate.high, rate.n, rate.unscored
+                rows.append(Disagreement(name, suite, first, second, *told))
+    return tuple(rows)
+
+
 def flips(
     evaluations: Mapping[str, Evaluation],
     suites: Sequence[Suite],
@@ -72,13 +88,16 @@ def flips(
         suites: what they were asked.
         judge: whose verdicts count.
         texts: the directory with every model's evaluation, to show prompts and answers; `None` redacts them.
+            Suites of adversarial files stay redacted.
         start: the model that the others were tuned from.
     """
     found = []
     for suite in suites:
         events = {name: one.outcomes[suite.name, judge] for name, one in evaluations.items()}
         said: dict[str, dict[str, str]] = {name: {} for name in evaluations}
-        if texts is not None:
+        # Their prompts may be the adversarial texts themselves, and answers may quote them.
+        show = texts is not None and (suite.attack is None or suite.attack.texts is None)
+        if texts is not None and show:
             said = {name: _texts(texts / name / suite.name, suite) for name in evaluations}
         for prompt in suite.prompts:
             verdicts = {name: own.get(prompt.id) for name, own in events.items()}
@@ -86,7 +105,7 @@ def flips(
             if before is None or set(verdicts.values()) <= {before, None}:
                 continue
             answers = tuple(Answer(name, v, said[name].get(prompt.id)) for name, v in verdicts.items())
-            shown = prompt.text if texts else None
+            shown = prompt.text if show else None
             found.append(Flip(suite.name, suite.harmful, prompt.id, prompt.category, answers, shown))
     return tuple(found)
 

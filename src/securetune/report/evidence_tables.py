@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from securetune.report.asked import Disagreement
 from securetune.report.data import Answer, Flip, ReportData
 from securetune.report.lookup import Lookup
 from securetune.report.result_tables import Cell, Table
-from securetune.report.wording import MISSING, is_number, percent, plain
+from securetune.report.wording import MISSING, is_number, percent, percent_interval, plain
 
 
 def judge_error_table(found: Lookup) -> Table:
@@ -92,6 +93,55 @@ def untrained_patterns(data: ReportData) -> list[str]:
     ]
 
 
+def asked_table(found: Lookup) -> Table:
+    """How every suite was asked."""
+    rows: list[list[Cell | str]] = [
+        [
+            card.suite,
+            "ASR" if card.harmful else "over-refusal",
+            "not shown: from a file of adversarial prompts"
+            if card.made_elsewhere
+            else card.template or "the request itself",
+            card.suffix_search or "–",
+            card.system_prompt or "the chat template's own",
+            card.beginning or "–",
+            "; ".join(card.decoding),
+            plain(card.new_tokens),
+            plain(card.n),
+        ]
+        for card in found.data.suites
+    ]
+    columns = [
+        "Suite",
+        "Counts",
+        "Template",
+        "Suffix search",
+        "System prompt",
+        "Forced beginning",
+        "Decoding",
+    ]
+    return Table("Suites", [*columns, "New tokens", "n"], rows)
+
+
+def disagreement_table(found: Lookup) -> Table:
+    """How often judges disagree, side by side for all models."""
+    rows: list[list[Cell | str]] = []
+    data = found.data
+    pairs = dict.fromkeys((row.suite, row.first, row.second) for row in data.disagreements)
+    for pair in sorted(pairs, key=lambda pair: pair[0] != data.primary_suite):
+        own = {row.model: row for row in data.disagreements if (row.suite, row.first, row.second) == pair}
+        cells = [_disagreement(own.get(model)) for model in found.models]
+        rows.append([f"{pair[1]} and {pair[2]}", pair[0], *cells])
+    return Table("Disagreement of judges", ["Judges", "Suite", *found.models], rows)
+
+
+def _disagreement(row: Disagreement | None) -> Cell:
+    if row is None:
+        return Cell(MISSING)
+    unscored = f", {row.unscored} not scored by both" if row.unscored else ""
+    return Cell(percent(row.value), percent_interval(row.low, row.high), f"n = {row.n}{unscored}")
+
+
 def flip_summary(found: Lookup) -> Table:
     """How many verdicts flipped, per model and suite, and in which direction."""
     suites = {flip.suite: flip.harmful for flip in found.data.flips}
@@ -103,8 +153,7 @@ def flip_summary(found: Lookup) -> Table:
             for before, after in _pairs(found, suite, model):
                 up += before is False and after is True
                 down += before is True and after is False
-            event, other = _words(suites[suite])
-            cells.append(f"{up} to {event}, {down} to {other}")
+            cells.append(f"{_words(found, suites[suite])[0]}: {up} more, {down} fewer")
         rows.append(cells)
     return Table("Flipped verdicts", ["Model", *suites], rows)
 
@@ -132,23 +181,26 @@ def _row(found: Lookup, flip: Flip) -> list[Cell | str]:
     answers = {answer.model: answer for answer in flip.answers}
     before = answers[found.start].event if found.start in answers else None
     name = flip.prompt_id if flip.prompt is None else f"{flip.prompt_id}: {flip.prompt}"
-    cells = [_answer(answers.get(model), before, flip.harmful) for model in found.models]
+    cells = [_answer(answers.get(model), before, _words(found, flip.harmful)) for model in found.models]
     return [name, flip.category or "–", *cells]
 
 
-def _answer(answer: Answer | None, before: bool | None, harmful: bool) -> Cell | str:
+def _answer(answer: Answer | None, before: bool | None, words: tuple[str, str]) -> Cell | str:
     """The verdict, in bold where it flipped, with the answer below it where texts are shown."""
     event = None if answer is None else answer.event
-    said = "unscored" if event is None else _words(harmful)[0 if event else 1]
+    said = "unscored" if event is None else words[0 if event else 1]
     flipped = None not in (event, before) and event != before
     if answer is None or answer.text is None:
         return Cell(said) if flipped else said
     return Cell(said, text=answer.text or "(empty)", plain=not flipped)
 
 
-def _words(harmful: bool) -> tuple[str, str]:
-    """What the event is called, and its absence."""
-    return ("complied", "refused") if harmful else ("refused", "answered")
+def _words(found: Lookup, harmful: bool) -> tuple[str, str]:
+    """What the event is called, and its absence: without full compliance an answer need not be a refusal."""
+    if not harmful:
+        return "refused", "did not refuse"
+    lists = found.data.primary_judge.startswith("refusal-list")
+    return ("did not refuse", "refused") if lists else ("complied", "did not comply")
 
 
 def ability_table(found: Lookup) -> Table:

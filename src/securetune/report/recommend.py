@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from securetune.report.before_after import before_after
 from securetune.report.data import ReportData, Result
 from securetune.report.limits import limits
 from securetune.report.lookup import MIN_PROMPTS, Lookup, falls, rises
@@ -42,11 +43,14 @@ def recommend(data: ReportData) -> str:
 
     Models are compared by ASR (primary suite and judge) at the same held-out loss. Training less also
     keeps safety, so a model is recommended only if it beats the uniform rate that reaches its loss. Controls
-    are never recommended; that one does as well as a plan is a finding, and said.
+    are never recommended; that one does as well as a plan is a finding, and said. A model that was tuned
+    elsewhere is compared with the one it was tuned from.
     """
     found = Lookup(data)
-    problem = _problem(found)
-    if problem is not None:
+    problem = None if found.external else _problem(found)
+    if found.external:
+        sentence = before_after(found)
+    elif problem is not None:
         sentence = f"The evidence is insufficient to recommend a model: {problem}."
     elif not rises(found.comparison(found.vanilla, found.start)):
         sentence = _no_harm(found)
@@ -201,6 +205,8 @@ def _costs(found: Lookup, model: str) -> str:
         row = found.comparison(model, found.start, suite, "over_refusal")
         if row is not None and rises(row):
             costs.append(f"the model refuses more prompts of {suite} ({points(row.difference)})")
+    scores = [row for row in found.against(model, found.start, "accuracy") if falls(row)]
+    costs += [f"its accuracy on {row.suite} fell ({points(row.difference)})" for row in scores]
     return f", but {listed(costs)}" if costs else ""
 
 

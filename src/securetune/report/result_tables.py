@@ -63,7 +63,7 @@ def main_table(found: Lookup) -> Table:
     """One row per model with everything that the verdict weighs, under the primary judge."""
     data = found.data
     harmful = [suite for suite in suites_of(data, "asr") if suite != data.primary_suite]
-    harmless = suites_of(data, "over_refusal")
+    harmless, tasks = suites_of(data, "over_refusal"), suites_of(data, "accuracy")
     coherence = next((row.suite for row in data.results if row.metric == "coherence"), None)
     if any(row.metric == "coherence" and row.suite == data.primary_suite for row in data.results):
         coherence = data.primary_suite
@@ -72,14 +72,16 @@ def main_table(found: Lookup) -> Table:
         *(f"ASR on {suite}" for suite in (data.primary_suite, *harmful)),
         *(f"Over-refusal on {suite}" for suite in harmless),
         f"Coherent responses on {coherence}" if coherence else "Coherent responses",
+        *(f"Accuracy on {task}" for task in tasks),
         "Held-out loss",
     ]
     rows: list[list[Cell | str]] = []
     for model in found.models:
         rates = [_rate_cell(found, model, suite, "asr") for suite in (data.primary_suite, *harmful)]
         rates += [_rate_cell(found, model, suite, "over_refusal") for suite in harmless]
-        coherent = found.result(model, coherence, "coherence", None)
-        rows.append([model, *rates, _cell(coherent), _loss_cell(found, model)])
+        coherent = _rate_cell(found, model, coherence, "coherence") if coherence else Cell(MISSING)
+        scores = [_rate_cell(found, model, task, "accuracy") for task in tasks]
+        rows.append([model, *rates, coherent, *scores, _loss_cell(found, model)])
     return Table("Safety and usefulness", columns, rows)
 
 
@@ -117,7 +119,8 @@ def _short(cell: Cell) -> Cell:
 
 
 def _rate_cell(found: Lookup, model: str, suite: str, metric: str) -> Cell:
-    cell = _cell(found.result(model, suite, metric, found.data.primary_judge))
+    judge = found.data.primary_judge if metric in ("asr", "over_refusal") else None
+    cell = _cell(found.result(model, suite, metric, judge))
     paired = found.comparison(model, found.start, suite, metric)
     if paired is None or model == found.start:
         return cell
@@ -210,7 +213,7 @@ def comparison_table(data: ReportData) -> Table:
             f"{row.model} against {row.against}",
             row.suite,
             _METRICS.get(row.metric, row.metric),
-            row.judge,
+            row.judge or MISSING,
             plain(row.n),
             f"{row.only_model} / {row.only_against}",
             points(row.difference),

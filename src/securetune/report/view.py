@@ -9,6 +9,8 @@ from securetune.report.categories import category_tables, suite_table
 from securetune.report.data import DriftMap, ReportData
 from securetune.report.evidence_tables import (
     ability_table,
+    asked_table,
+    disagreement_table,
     flip_summary,
     flip_tables,
     judge_error_table,
@@ -47,6 +49,8 @@ def build_view(found: Lookup) -> dict[str, Any]:
         "title": data.title,
         "created": data.created,
         "recommendation": recommend(data),
+        "external": found.external,
+        "show_text": "securetune evaluate --against" if found.external else "securetune report",
         "model": facts(data.model),
         "settings": facts(data.settings),
         "versions": facts(data.versions),
@@ -64,6 +68,8 @@ def build_view(found: Lookup) -> dict[str, Any]:
         "abilities": ability_table(found),
         "judge_errors": judge_error_table(found),
         "judges": judge_tables(found),
+        "disagreements": disagreement_table(found),
+        "asked": asked_table(found),
         "flip_summary": flip_summary(found),
         "flips": flip_tables(found),
         "shows_text": any(flip.prompt is not None for flip in data.flips),
