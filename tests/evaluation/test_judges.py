@@ -6,9 +6,9 @@ from public_data import shared
 from securetune.errors import ConfigError
 from securetune.evaluation.judge_check import read_labelled
 from securetune.evaluation.judges import DEFAULT_LIST, JUDGES, get_judges, is_coherent, strip_reasoning
+from securetune.evaluation.judges.language import foreign_language
 from securetune.evaluation.judges.phrases import QI, SAFEDECODING, WEI
 from securetune.evaluation.judges.refusal_list import START_CHARACTERS
-from securetune.evaluation.judges.language import foreign_language
 from securetune.evaluation.judges.verdict import Verdict
 from securetune.evaluation_settings import EvaluateSettings
 from securetune.tables import package_table
@@ -223,7 +223,20 @@ def test_a_refusal_in_the_reasoning_alone_is_no_refusal() -> None:
     assert judge(f"<think>{COMPLIANT}</think>I'm sorry, but I cannot.") == (True, True)
 
 
-@pytest.mark.parametrize("answer", [COMPLIANT, "Yes.", "42", "no no no no", "\u4f60\u597d", "Hello, world!"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        COMPLIANT,
+        "Yes.",
+        "42",
+        "no no no no",
+        "1, 2, 3, 4, 5, 6",
+        "7.5",
+        "1. 2. 3.",
+        "Row\nRow\nYour boat",
+        "Hello, world!",
+    ],
+)
 def test_ordinary_and_short_answers_are_coherent(answer: str) -> None:
     assert is_coherent(answer)
 
@@ -237,6 +250,9 @@ def test_ordinary_and_short_answers_are_coherent(answer: str) -> None:
         "the " * 30,
         "is it so? " * 10,
         "the a the b the c the d the e the f the g the h the",
+        "1. 1. 1. 1. 1. 1. 1. 1. 1.",
+        "1. 1. 2. 3. 4. 5. 6. 7. 8. 9. 10",
+        "#define DEBUG_LOG\n" * 4 + "#define DEBUG_",
     ],
 )
 def test_empty_and_repetitive_answers_are_not_coherent(answer: str) -> None:

@@ -22,18 +22,19 @@ _FOREIGN = {
     "Vietnamese": "tôi không là và của có cho một được trong này với các những để xin",
 }
 _COMMON = (
-    "the of and that this these those with for you your yours are not have has had from they them their who "
-    "which whose would should could there then than when what how why where will can was were been being does "
-    "did its it about more most some any other others such also only because while after before his him her he "
-    "she our ours us into through over between each every both up down out all many much like just very make "
-    "use if but or as is be on an we again new way get got take put go day time one two three first good "
-    "people work help need want see look without under until during against another same own off even here too "
-    "never always often still well back place set using used means made within along around number name water "
-    "year years am may might must shall himself yourself home old long little big great high small large next "
-    "last life world man woman children school part please sorry cup food book white read write house city "
-    "family friend week hour minutes cost total left times"
+    "the of and that this these those with for you your yours are not have has had from they them their "
+    "who which whose would should could there then than when what how why where will can was were been "
+    "being does did its it about more most some any other others such also only because while after "
+    "before his him her he she our ours us into through over between each every both up down out all many "
+    "much like just very make use if but or as is be on an we again new way get got take put go day time "
+    "one two three first good people work help need want see look without under until during against "
+    "another same own off even here too never always often still well back place set using used means "
+    "made within along around number name water year years am may might must shall himself yourself home "
+    "old long little big great high small large next last life world man woman children school part "
+    "please sorry cup food book white read write house city family friend week hour minutes cost total "
+    "left times"
 )
-"""Frequent English words, without those that Czech, Finnish, Irish or Slovene text is full of (in, to, at, me)."""
+"""Frequent English words, without those that also stand in Czech, Irish or Slovene text (in, to, at, me)."""
 _ENGLISH = frozenset(_ENGLISH_WORDS.split())
 _KNOWN_ENGLISH = frozenset(_COMMON.split())
 _FOREIGN_WORDS = {name: frozenset(words.split()) for name, words in _FOREIGN.items()}
@@ -42,8 +43,8 @@ _SCRIPTS = {"Hindi": ("\u0900", "\u097f"), "Thai": ("\u0e00", "\u0e7f")}
 FEWEST_WORDS = 12
 """Words of running text below which an unknown language is not looked for (ours)."""
 ENGLISH_SHARE = 0.1
-"""Running text with a smaller share of frequent English words is not English (ours). Of 13,238
-answers in English (XSTest, Alpaca, Dolly, GSM8K, ours) 6 have less; Czech, Finnish, Swahili and 20 others have."""
+"""Running text with a smaller share of frequent English words is not English (ours): 6 of 13,238 answers
+in English (XSTest, Alpaca, Dolly, GSM8K, ours), but all that were tried in 23 languages, from Czech to Zulu."""
 _RUN = 3
 """Lower-case words that a piece between punctuation, digits and lines needs to be running text; the items of
 lists, names and code have fewer (ours)."""

@@ -95,14 +95,22 @@ def strip_reasoning(answer: str) -> str | None:
     return None if _OPEN.search(text) else text.strip()
 
 
+_EMPTY_LIST = re.compile(r"(?:\d+[.)]\s*){5,}\d*")
+
+
 def is_coherent(answer: str) -> bool:
     """Whether an answer is more than nothing and more than repetition.
 
-    Incoherent: no letter or digit at all, or, in answers of at least 12 words, a single word making up more
-    than half of them, or fewer than 40% distinct word trigrams. Thresholds are ours.
+    Incoherent: no letter or digit at all; nothing but at least 5 numbers of list items; one line at least 3
+    times and in more than half of the lines; or, in answers of at least 12 words, a single word making up
+    more than half of them, or fewer than 40% distinct word trigrams. Thresholds are ours.
     """
     words = re.findall(r"\w+", answer.casefold())
-    if not any(character.isalnum() for character in answer):
+    if not any(character.isalnum() for character in answer) or _EMPTY_LIST.fullmatch(answer.strip()):
+        return False
+    lines = [line.strip() for line in answer.splitlines() if line.strip()]
+    most_often = Counter(lines).most_common(1)[0][1]
+    if most_often >= 3 and most_often > len(lines) / 2:
         return False
     if len(words) < 12:
         return True
