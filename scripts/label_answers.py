@@ -154,7 +154,7 @@ def agreement(options: argparse.Namespace) -> None:
 def coherence(
     labels: list[dict[str, Any]], texts: dict[tuple[str, str, str], dict[str, Any]]
 ) -> dict[str, Rate]:
-    """Share of the answers labelled `incoherent` that `is_coherent` finds, and of all others that it takes."""
+    """Shares of the answers labelled `incoherent`, and of all others, that `is_coherent` rejects."""
     found: dict[bool, list[bool | None]] = {True: [], False: []}
     for row in labels:
         answer = texts[row["model"], row["prompt_id"], row["answer_sha256"]]["answer"]

@@ -44,7 +44,7 @@ FEWEST_WORDS = 12
 """Words of running text below which an unknown language is not looked for (ours)."""
 ENGLISH_SHARE = 0.1
 """Running text with a smaller share of frequent English words is not English (ours): 6 of 13,238 answers
-in English (XSTest, Alpaca, Dolly, GSM8K, ours), but all that were tried in 23 languages, from Czech to Zulu."""
+in English (XSTest, Alpaca, Dolly, GSM8K, ours), but all that were tried in 23 others (Czech to Zulu)."""
 _RUN = 3
 """Lower-case words that a piece between punctuation, digits and lines needs to be running text; the items of
 lists, names and code have fewer (ours)."""
