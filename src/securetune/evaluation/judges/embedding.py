@@ -102,7 +102,7 @@ def embedding_directory() -> Path:
     """Directory of the embedding model, its files checked.
 
     Raises:
-        MissingDependencyError: the wheel that holds it is not installed, or its files are not the pinned ones.
+        MissingDependencyError: the wheel that holds it is not installed, or holds other files.
     """
     directory = find_embedding_model()
     if directory is None:
