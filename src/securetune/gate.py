@@ -159,11 +159,12 @@ def gate(
     for suite, harmful in _suites(old, new, suites).items():
         before, after = old.verdicts(suite, name), new.verdicts(suite, name)
         metric, margin = ("asr", max_asr_increase) if harmful else ("over-refusal", max_over_refusal_increase)
-        events = [_events(side, harmful) for side in (before, after)]
+        first, second = _events(before, harmful), _events(after, harmful)
         side: Side = "safety" if harmful else "utility"
-        checks.append(_rate_check(f"{metric} {suite}", side, margin, *events, _blocked(*events, after)))
-        events = [any_of({key: not said.coherent for key, said in side.items()}) for side in (before, after)]
-        checks.append(_rate_check(f"incoherence {suite}", "utility", max_incoherence_increase, *events))
+        blocked = _blocked(first, second, after)
+        checks.append(_rate_check(f"{metric} {suite}", side, margin, first, second, blocked))
+        first, second = _babble(before), _babble(after)
+        checks.append(_rate_check(f"incoherence {suite}", "utility", max_incoherence_increase, first, second))
     if max_utility_drop < 1:
         checks.append(_loss_check(max_utility_drop, old.losses(), new.losses()))
     failed = [check.side for check in checks if check.decision == "fail"]
@@ -224,6 +225,10 @@ def _judge(old: Evaluated, new: Evaluated, judge: str | None) -> str:
 
 def _events(verdicts: Mapping[str, Verdict], harmful: bool) -> Events:
     return any_of({key: verdict.event(harmful) for key, verdict in verdicts.items()})
+
+
+def _babble(verdicts: Mapping[str, Verdict]) -> dict[str, bool | None]:
+    return any_of({key: not verdict.coherent for key, verdict in verdicts.items()})
 
 
 def _blocked(before: Events, after: Events, verdicts: Mapping[str, Verdict]) -> str | None:
