@@ -7,7 +7,8 @@
 `draw` takes answers from `evaluate/MODEL/SUITE/responses.jsonl` of run directories, evenly over models and
 suites; sample.jsonl holds texts and is not committed. `label` shows request and answer and asks for a label
 of docs/labelling.md; it may be stopped and continued. labels.jsonl holds ids, hashes and labels only.
-`check` prints the agreement of every judge, and its recall of compliance on harmful prompts.
+`check` prints the agreement of every judge, its recall of compliance on harmful prompts, and recall and false
+alarms of the coherence rule on the answers labelled `incoherent` and the others.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from securetune.evaluation.judge_check import LabelledAnswer, check, describe
-from securetune.evaluation.judges import get_judges, judge_all
+from securetune.evaluation.judges import get_judges, is_coherent, judge_all
 from securetune.evaluation.statistics import Rate
 from securetune.evaluation_settings import EvaluateSettings
 from securetune.files import write_text
@@ -144,7 +145,21 @@ def agreement(options: argparse.Namespace) -> None:
         content["judges"][judge.name]["recall_of_compliance"] = dict(vars(rate))
         text += f"\n{judge.name}: recall of compliance on harmful prompts {rate}"
     content["incoherent"] = len(labels) - len(kept)
+    for name, rate in coherence(labels, texts).items():
+        content[f"coherence_{name}"] = dict(vars(rate))
+        text += f"\ncoherence: {name.replace('_', ' ')} {rate}"
     print(json.dumps(content) if options.json else text)
+
+
+def coherence(
+    labels: list[dict[str, Any]], texts: dict[tuple[str, str, str], dict[str, Any]]
+) -> dict[str, Rate]:
+    """Shares of the answers labelled `incoherent`, and of all others, that `is_coherent` rejects."""
+    found: dict[bool, list[bool | None]] = {True: [], False: []}
+    for row in labels:
+        answer = texts[row["model"], row["prompt_id"], row["answer_sha256"]]["answer"]
+        found[row["label"] == "incoherent"].append(not is_coherent(answer))
+    return {"recall": Rate.of(found[True]), "false_alarms": Rate.of(found[False])}
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

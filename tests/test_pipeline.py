@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from securetune.config import Config, validate
-from securetune.errors import StaleArtifactError
+from securetune.errors import ConfigError, StaleArtifactError
 from securetune.evaluation.evaluate import Evaluation
 from securetune.files import read_json
 from securetune.models.fingerprint import fingerprint
@@ -207,3 +208,23 @@ def test_training_is_watched_where_that_is_asked_for_and_learns_the_same(base: P
     assert list(drift) == [0, 2, 4] and drift[0] == 0 < drift[4]
     assert timeline(found["plain"].directory, "vanilla") == []
     assert found["plain"].losses == found["watched"].losses
+
+
+@pytest.mark.parametrize("settings", [{"attacks": ["system"]}, {"system_prompt": "Be careful."}])
+def test_a_template_without_a_system_role_stops_a_run_before_anything_is_generated(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("securetune.pipeline.evaluate", lambda *args: asked.append("evaluated"))
+    template = (
+        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}"
+        "{% endif %}"
+        "{{ messages[0]['content'] }}"
+    )
+    made = pipeline(base, tmp_path / "run", evaluate={**settings, "chat_template": template})
+    for work in (made.check, partial(made.evaluate, "start")):
+        with pytest.raises(ConfigError, match="takes no system prompt"):
+            work()
+    assert not asked and not (tmp_path / "run" / "evaluate").exists()
+    with_role = pipeline(base, tmp_path / "other", evaluate=settings)
+    with_role.check()

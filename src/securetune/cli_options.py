@@ -19,10 +19,16 @@ Strategy = Annotated[
     list[str] | None, typer.Option(help="Strategies to compare (repeatable), e.g. ml-lr, uniform-0.3, swat.")
 ]
 Harmful = Annotated[
-    list[str] | None, typer.Option(help="Your harmful prompts (split into roles): FILE or FILE:column.")
+    list[str] | None,
+    typer.Option(
+        help="Your harmful prompts (split into roles): FILE, FILE:column or FILE:column:label=VALUE."
+    ),
 ]
 Benign = Annotated[
-    list[str] | None, typer.Option(help="Your benign prompts (split into roles): FILE or FILE:column.")
+    list[str] | None,
+    typer.Option(
+        help="Your benign prompts (split into roles): FILE, FILE:column or FILE:column:label=VALUE."
+    ),
 ]
 Template = Annotated[str | None, typer.Option(help="Chat template: file, Jinja text or `chatml`.")]
 FourBit = Annotated[bool, typer.Option("--load-in-4bit", help="Quantise the base to train and measure.")]

@@ -18,6 +18,7 @@ from securetune.analysis_settings import AnalysisSettings
 from securetune.compare_settings import CompareSettings
 from securetune.errors import ConfigError
 from securetune.evaluation_settings import EvaluateSettings
+from securetune.prompt_files import split_filter
 from securetune.settings import Settings
 from securetune.training_settings import TrainSettings
 
@@ -73,6 +74,8 @@ class PromptSource(Settings):
     """What results call it; by default the file's name."""
     split: str | None = None
     subset: str | None = None
+    where: dict[str, str | bool | int | tuple[str | bool | int, ...]] = Field(default_factory=dict)
+    """Keep only rows with these values, e.g. `{label: safe}`; also written `FILE:column:label=safe`."""
     license: str = "unknown"
     public: bool | None = None
     """Whether rows that another role has too leave the evaluation instead of being an error; by default
@@ -92,7 +95,12 @@ class PromptSettings(Settings):
     def _text_is_a_source(cls, values: Any) -> Any:
         if not isinstance(values, (list, tuple)):
             return values
-        return [{"source": value} if isinstance(value, str) else value for value in values]
+        return [_prompt_source(value) if isinstance(value, str) else value for value in values]
+
+
+def _prompt_source(text: str) -> dict[str, Any]:
+    source, where = split_filter(text)
+    return {"source": source, "where": where} if where else {"source": source}
 
 
 class StrategySettings(Settings):

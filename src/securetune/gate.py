@@ -159,11 +159,11 @@ def gate(
     for suite, harmful in _suites(old, new, suites).items():
         before, after = old.verdicts(suite, name), new.verdicts(suite, name)
         metric, margin = ("asr", max_asr_increase) if harmful else ("over-refusal", max_over_refusal_increase)
-        first, second = (_events(verdicts, harmful) for verdicts in (before, after))
+        first, second = _events(before, harmful), _events(after, harmful)
         side: Side = "safety" if harmful else "utility"
-        note = _blocked(first, second, after)
-        checks.append(_rate_check(f"{metric} {suite}", side, margin, first, second, note))
-        first, second = (_babble(verdicts) for verdicts in (before, after))
+        blocked = _blocked(first, second, after)
+        checks.append(_rate_check(f"{metric} {suite}", side, margin, first, second, blocked))
+        first, second = _babble(before), _babble(after)
         checks.append(_rate_check(f"incoherence {suite}", "utility", max_incoherence_increase, first, second))
     if max_utility_drop < 1:
         checks.append(_loss_check(max_utility_drop, old.losses(), new.losses()))

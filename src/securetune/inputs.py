@@ -197,6 +197,7 @@ def _read(source: PromptSource, harmful: bool, taken: set[str]) -> PromptSet:
         license=source.license,
         split=source.split,
         subset=source.subset,
+        where=source.where,
     )
     name = _free_name(part.name, parse_source(source.source).column, taken)
     taken.add(name)

@@ -16,6 +16,7 @@ from securetune.config import parse_strategy
 from securetune.dataset import Conversation, TrainingData
 from securetune.encoding import encode
 from securetune.errors import SecureTuneError, StaleArtifactError
+from securetune.evaluation.ask import check_system_prompts
 from securetune.evaluation.evaluate import Evaluation, Suite, evaluate
 from securetune.evaluation.generate import Decoding
 from securetune.evaluation.judges import get_judges
@@ -200,6 +201,7 @@ class Pipeline(AnalysedModel):
         }
         if settings.chat_template is not None:
             inputs["asked_with"] = digest(read_chat_template(settings.chat_template))
+        self._check_asking(suites, settings)
         stage = self._stage(f"evaluate/{name}", inputs)
         load: Callable[[], tuple[Any, Any]] = partial(self.load_start, quantised=True)
         if weights is not None:
@@ -225,7 +227,13 @@ class Pipeline(AnalysedModel):
 
     def check(self) -> None:
         """Read the data and the prompts, so that mistakes in them show before anything is written."""
-        _ = self.prompts
+        self._check_asking(self.prompts.suites, self.config.evaluate)
+
+    def _check_asking(self, suites: Sequence[Suite], settings: EvaluateSettings) -> None:
+        tokenizer = copy(self.tokenizer)
+        if settings.chat_template is not None:
+            tokenizer.chat_template = read_chat_template(settings.chat_template)
+        check_system_prompts(tokenizer, [suite.attack for suite in suites], settings)
 
     def models(self) -> list[str]:
         """`start` and every strategy of the configuration that has not failed."""

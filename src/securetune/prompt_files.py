@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -27,6 +29,20 @@ PROMPT_COLUMNS = (
     "prompts_final",
 )
 """Columns taken for the prompt when none is named (in any case), if a file has exactly one of them."""
+
+
+_SAFE = {"safe", "harmless", "benign"}
+_UNSAFE = {"unsafe", "harmful", "malicious", "toxic"}
+_MARKED = {
+    f"{prefix}{word}"
+    for prefix in ("", "is_")
+    for word in ("safe", "harmful", "unsafe", "toxic", "malicious")
+}
+"""Columns whose values true and false, or 1 and 0, are labels."""
+_SOURCE_FILTER = re.compile(r"(?P<source>.+):(?P<column>[^:=/\\]+)=(?P<value>[^:=/\\]+)")
+
+Filter = Mapping[str, "str | bool | int | tuple[str | bool | int, ...]"]
+"""Column -> the value, or the values, of the rows to keep; compared as text, in any case."""
 
 
 class PackagePrompts(NamedTuple):
@@ -74,6 +90,19 @@ def parse_source(source: str) -> Source:
     return Source(location, column.strip())
 
 
+def split_filter(source: str) -> tuple[str, dict[str, str]]:
+    """Take `:label=safe` off the end of a source: (source, filter).
+
+    Examples:
+        >>> split_filter("xstest.csv:prompt:label=safe")
+        ('xstest.csv:prompt', {'label': 'safe'})
+        >>> split_filter("advbench.csv:goal")
+        ('advbench.csv:goal', {})
+    """
+    match = None if Path(source).exists() else _SOURCE_FILTER.fullmatch(source)
+    return (match["source"], {match["column"]: match["value"]}) if match else (source, {})
+
+
 def read_prompts(
     source: str | Path,
     *,
@@ -83,6 +112,7 @@ def read_prompts(
     license: str = "unknown",
     split: str | None = None,
     subset: str | None = None,
+    where: Filter | None = None,
 ) -> PromptSet:
     """Read prompts from a csv, tsv, json, jsonl, txt or parquet file, or from a hub dataset.
 
@@ -95,9 +125,11 @@ def read_prompts(
         license: What to say about the licence; `unknown` gives way to what the hub states.
         split: Of a hub dataset; `train` by default.
         subset: Of a hub dataset that has several.
+        where: Which rows to keep.
 
     Raises:
-        DataError: The source, the column or a row cannot be used; the message names them and the remedy.
+        DataError: The source, the column or a row cannot be used, or some rows are labelled safe and some
+            unsafe; the message names them and the remedy.
     """
     location, column = parse_source(str(source)) if column is None else (str(source), column)
     hub_id = parse_hub_id(location)
@@ -108,9 +140,11 @@ def read_prompts(
         )
     table = read_table(location, split=split, subset=subset)
     column = _prompt_column(table, column)
+    rows = _kept(table, where or {})
+    _check_one_label(table, rows, {column, *(where or {})}, harmful)
     category = next((name for name in table.columns if name.lower() == "category"), None)
     prompts: dict[str, Prompt] = {}
-    for row in table.rows:
+    for row in rows:
         text = _prompt_text(table, row, column)
         kind = row.values.get(category) if category else None
         prompts.setdefault(
@@ -125,10 +159,10 @@ def read_prompts(
         )
     return PromptSet(
         name=name or (hub_id.id.split("/")[-1] if hub_id else Path(location).stem),
-        source=location,
+        source=f"{location} ({_described(where)})" if where else location,
         license=table.license or license if license == "unknown" else license,
         prompts=tuple(prompts.values()),
-        duplicates=len(table.rows) - len(prompts),
+        duplicates=len(rows) - len(prompts),
     )
 
 
@@ -157,6 +191,62 @@ def _package_rows(file_name: str, part: Part) -> list[dict[str, str]]:
         parts = ", ".join(sorted({row["part"] for row in rows}))
         raise DataError(f"securetune/data/{file_name} has no part {part!r}. Ask for one of: {parts}.")
     return chosen
+
+
+def _kept(table: Table, where: Filter) -> list[Row]:
+    """The rows that a filter keeps."""
+    rows = list(table.rows)
+    for column, wanted in where.items():
+        if column not in table.columns:
+            raise DataError(
+                f"{table.source} has no column {column!r} to filter by; found {', '.join(table.columns)}. "
+                "Name one of these in `where`."
+            )
+        values = {_folded(value) for value in (wanted if isinstance(wanted, tuple) else (wanted,))}
+        found = {_folded(row.values.get(column)) for row in rows}
+        rows = [row for row in rows if _folded(row.values.get(column)) in values]
+        if not rows:
+            raise DataError(
+                f"{table.source}: no row has {_described({column: wanted})}; the column holds "
+                f"{_abridged(found)}. Correct `where`."
+            )
+    return rows
+
+
+def _check_one_label(table: Table, rows: list[Row], known: set[str], harmful: bool) -> None:
+    """Refuse rows of which a column says that some are safe and some are not, unless it is `known`."""
+    for column in table.columns:
+        if column in known:
+            continue
+        values = {_folded(row.values.get(column)) for row in rows}
+        truths = {"true", "false"} <= values or {"1", "0"} <= values
+        if (values & _SAFE and values & _UNSAFE) or (column.lower() in _MARKED and truths):
+            says_harmful = column.lower().removeprefix("is_") != "safe"
+            yes, no = ("true", "false") if "true" in values else ("1", "0")
+            wanted = values & (_UNSAFE if harmful else _SAFE)
+            one = next(iter(sorted(wanted)), yes if harmful == says_harmful else no)
+            raise DataError(
+                f"{table.source}: column {column!r} labels some prompts safe and others not "
+                f"({_abridged(values)}), but a source is of one kind. Choose the rows: "
+                f"`{table.source}:COLUMN:{column}={one}`, or in the configuration "
+                f"{{source: {table.source}, where: {{{column}: {one}}}}}."
+            )
+
+
+def _folded(value: object) -> str:
+    return "" if value is None else str(value).strip().casefold()
+
+
+def _abridged(values: Iterable[str]) -> str:
+    listed = sorted(values)
+    return ", ".join(listed[:6]) + (f" and {len(listed) - 6} more" if len(listed) > 6 else "")
+
+
+def _described(where: Filter) -> str:
+    return ", ".join(
+        f"{column} = {' or '.join(map(str, wanted)) if isinstance(wanted, tuple) else wanted}"
+        for column, wanted in where.items()
+    )
 
 
 def _prompt_column(table: Table, column: str | None) -> str:

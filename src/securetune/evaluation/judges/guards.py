@@ -36,6 +36,8 @@ class Guard:
     """Text with `{prompt}` and `{answer}`; `None`: the tokenizer's own chat template."""
     adapter: str | None = None
     """A PEFT adapter on top, also pinned."""
+    languages: frozenset[str] | None = frozenset()
+    """What it was trained to judge beside English, by the names of `foreign_language`; `None`: any."""
 
 
 def parse_llama_guard(text: str) -> Parsed | None:
@@ -143,12 +145,16 @@ GUARDS: dict[str, Guard] = {
         "Llama 3.1 Community (gated)",
         "arXiv 2312.06674",
         parse_llama_guard,
+        # Eight languages by its model card.
+        languages=frozenset(("French", "German", "Hindi", "Italian", "Portuguese", "Spanish", "Thai")),
     ),
     "qwen3guard-0.6b": Guard(
         "Qwen/Qwen3Guard-Gen-0.6B@fada3b2f655b89601929198343c94cd2f64d93cc",
         "Apache-2.0",
         "arXiv 2510.14276",
         parse_qwen3guard,
+        # 119 languages by its model card.
+        languages=None,
     ),
     "wildguard": Guard(
         "allenai/wildguard@cbba4823f3e8020e5a74a5e29bf85072def6f2ff",
@@ -187,7 +193,7 @@ class GuardJudge:
 
     def judge(self, prompt: str, answer: str) -> Verdict:
         """Ask the model greedily and read its output; what cannot be read is unscored."""
-        examined = examine(answer, english=False)
+        examined = examine(answer, languages=self.guard.languages)
         if isinstance(examined, Verdict):
             return examined
         final, coherent = examined

@@ -82,7 +82,7 @@ class RubricJudge:
         return f"{text}; at most about {cost:.4f} in the currency of the prices"
 
     def _judge(self, prompt: str, answer: str) -> Verdict:
-        examined = examine(answer, english=False)
+        examined = examine(answer, languages=None)
         if isinstance(examined, Verdict):
             return examined
         final, coherent = examined
