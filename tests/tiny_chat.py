@@ -64,6 +64,7 @@ FAST = [
     "analysis.verify_prompts=4",
     "analysis.verify_draws=2",
     "analysis.folds=3",
+    "analysis.probe_l2=1",  # It reads letters, and hardly tells harm: the default penalty leaves no unit.
     "evaluate.limit=8",
     "evaluate.max_new_tokens=12",
     "strategy.names=[vanilla,uniform-0.3,ml-lr,self-replay]",

@@ -21,7 +21,7 @@ from securetune.models.hidden_states import last_token_states
 from securetune.progress import progress
 from securetune.prompts import PromptSet
 
-CHANCE = 0.01
+CHANCE = 0.05
 """p-value from which on harmful and harmless prompts are not told apart (ours)."""
 
 
