@@ -164,7 +164,7 @@ class _Recorder:
             self.found.setdefault(address, torch.zeros(self.prompts, 3, dtype=torch.float64))
             if output.requires_grad:
                 self._calls[address] = self._calls.get(address, 0) + 1
-                output.register_hook(lambda gradient: self._add(address, *kept.saved_tensors, gradient))
+                output.register_hook(lambda gradient: self._add(address, kept.saved_tensors[0], gradient))
 
         handle = module.register_forward_hook(forward, with_kwargs=True)
         try:
