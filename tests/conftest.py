@@ -17,7 +17,7 @@ from tiny import tiny_llama, tiny_tokenizer
 from tiny_chat import build_refusing_model
 from tiny_trainers import Make
 
-torch.set_num_threads(2)
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 
 
 @pytest.fixture(scope="session")

@@ -117,10 +117,11 @@ class AnalysedModel(StartModel):
 
     def analysis_stage(self) -> Stage:
         """The stage of the analysis."""
-        prompts, settings = self.prompts, self.config.analysis
+        prompts, settings, lora = self.prompts, self.config.analysis, self.config.train.lora
         inputs = {
             **self._inputs(self.precision if settings.quantised else self.dtype),
             "settings": settings.model_dump(mode="json", exclude={"batch_size", "update_from"}),
+            "lora": {"r": lora.r, "alpha": lora.alpha},
             "prompts": prompts.fingerprints(*prompts.probe, *prompts.selection),
             "seed": self.config.seed,
         }
