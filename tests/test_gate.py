@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import json
+import math
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from securetune.cli import run_cli
 from securetune.errors import UsageError
 from securetune.files import write_json
-from securetune.gate import gate
+from securetune.gate import _loss_check, _rate_check, gate
 
 JUDGE = "refusal-list-qi"
 MARGINS: dict[str, Any] = {
@@ -169,3 +172,30 @@ def test_the_command_exits_with_the_code_and_prints_json(
     found = {check["name"]: check["decision"] for check in content["checks"]}
     assert found.pop("asr harmful") == "fail" and set(found.values()) == {"pass"} and len(found) == 4
     assert run_cli(["gate", "--baseline", first, "--candidate", second, "--judge", "nobody"]) == 1
+
+
+@pytest.mark.parametrize(
+    "p", [(0.05, 0.10, 0.05, 0.80), (0.30, 0.10, 0.05, 0.55), (0.0, 0.05, 0.0, 0.95)], ids=str
+)
+def test_the_one_sided_limits_of_a_rate_err_about_as_often_as_they_say(p: tuple[float, ...]) -> None:
+    # The true change is the margin: to pass and to fail would both be wrong, each in 5% of the cases.
+    n, trials = 120, 600
+    decisions: Counter[str] = Counter()
+    for both, worse, better, _ in np.random.default_rng(0).multinomial(n, p, size=trials):
+        after = {str(i): i < both + worse for i in range(n)}
+        before = {str(i): i < both or 0 <= i - both - worse < better for i in range(n)}
+        decisions[_rate_check("asr", "safety", p[1] - p[2], before, after).decision] += 1
+    # Three standard errors of 5% of 600.
+    assert decisions["pass"] / trials <= 0.077 and decisions["fail"] / trials <= 0.077
+    assert decisions["pass"] and decisions["fail"]
+
+
+@pytest.mark.parametrize("spread", [0.02, 0.3])
+def test_the_one_sided_limits_of_the_loss_err_as_often_as_they_say(spread: float) -> None:
+    rng, trials, rise = np.random.default_rng(0), 1000, 0.05
+    decisions: Counter[str] = Counter()
+    for _ in range(trials):
+        losses = (2 + rng.normal(rise, spread, 80)).tolist()
+        decisions[_loss_check(1 - math.exp(-rise), [2.0] * 80, losses).decision] += 1
+    for wrong in ("pass", "fail"):
+        assert 0.029 <= decisions[wrong] / trials <= 0.071

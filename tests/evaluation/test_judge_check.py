@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,14 @@ import pytest
 from public_data import shared
 from securetune.cli import run_cli
 from securetune.errors import DataError
-from securetune.evaluation.judge_check import LabelledAnswer, check, cohen_kappa, read_labelled
+from securetune.evaluation.judge_check import (
+    LabelledAnswer,
+    _bootstrap,
+    check,
+    cohen_kappa,
+    macro_f1,
+    read_labelled,
+)
 from securetune.evaluation.judges import JUDGES, Verdict
 from securetune.evaluation.judges.answer_classifier import AnswerClassifier
 
@@ -75,6 +83,37 @@ def test_kappa_is_that_of_the_textbook() -> None:
     assert cohen_kappa(np.array([[20, 5], [10, 15]])) == pytest.approx(0.4)
     assert cohen_kappa(np.zeros((2, 2))) is None
     assert cohen_kappa(np.array([[7, 0], [0, 0]])) is None
+
+
+def simulated(rng: np.random.Generator, prompts: int, classes: int) -> np.ndarray:
+    """Tables `[prompts, classes, classes]` of five answers each; prompts differ in how hard they are."""
+    shares = {2: (0.5, 0.5), 3: (0.48, 0.09, 0.43)}[classes]
+    labels = rng.choice(classes, p=shares, size=(prompts, 5))
+    wrong = rng.random((prompts, 5)) < rng.beta(0.6, 5, size=(prompts, 1))
+    said = np.where(wrong, rng.choice(classes, size=(prompts, 5)), labels)
+    tables = np.zeros((prompts, classes, classes))
+    np.add.at(tables, (np.arange(prompts)[:, None], labels, said), 1)
+    return tables
+
+
+@pytest.mark.parametrize(("statistic", "classes"), [(cohen_kappa, 2), (macro_f1, 3)])
+def test_the_intervals_over_prompts_cover_the_truth_about_as_often_as_they_say(
+    statistic: Callable[[np.ndarray], float | None], classes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("securetune.evaluation.judge_check.DRAWS", 300)
+    truth = statistic(simulated(np.random.default_rng(1), 200_000, classes).sum(axis=0))
+    assert truth is not None and 0.8 < truth < 0.95
+    rng, trials, covered, narrower = np.random.default_rng(0), 200, 0, 0
+    for _ in range(trials):
+        tables = simulated(rng, 250, classes)
+        low, high = _bootstrap(tables, statistic)
+        assert low is not None and high is not None
+        covered += low <= truth <= high
+        middle, half = (low + high) / 2, 0.3 * (high - low)
+        narrower += abs(truth - middle) <= half
+    assert 0.9 <= covered / trials <= 0.985
+    # Control: an interval of 0.6 times the width covers too rarely.
+    assert narrower / trials < 0.88
 
 
 def test_the_interval_is_wider_where_prompts_repeat() -> None:

@@ -273,6 +273,43 @@ def test_the_interval_holds_the_difference_and_comes_from_the_seed() -> None:
     assert (other.difference, other.low != one.low) == (one.difference, True)
 
 
+GRID = np.linspace(-6, 6, 2001)
+DENSITY = np.exp(-(GRID**2) / 2) / np.exp(-(GRID**2) / 2).sum()
+
+
+@pytest.mark.parametrize(("shift", "least"), [(-4.5, 0.89), (-3.0, 0.92), (0.0, 0.92)])
+def test_the_interval_at_matched_loss_covers_the_truth_about_as_often_as_it_says(
+    shift: float, least: float
+) -> None:
+    # Prompts differ in how easy they are, which the model and both points of the curve share; rates of the
+    # model are 5%, 13% and 50%. At 5% the percentile bootstrap is somewhat too narrow.
+    rng = np.random.default_rng(0)
+    shifts = {"model": shift, "start": shift - 0.5, "plain": shift + 1.0}
+    rates = {name: float(DENSITY @ (1 / (1 + np.exp(-2 * GRID - s)))) for name, s in shifts.items()}
+    truth = rates["model"] - (rates["start"] + rates["plain"]) / 2
+    trials, covered, narrower, by_t = 400, 0, 0, 0
+    for _ in range(trials):
+        easy = 2 * rng.standard_normal(120)
+        drawn = {
+            name: outcomes(*map(bool, rng.random(120) < 1 / (1 + np.exp(-easy - s))))
+            for name, s in shifts.items()
+        }
+        model = ReferencePoint(1.5, drawn["model"])
+        curve = [ReferencePoint(2.0, drawn["start"], 0.0), ReferencePoint(1.0, drawn["plain"], 1.0)]
+        found = compare_at_matched_loss(model, curve, draws=400)
+        assert found.low is not None and found.high is not None and found.difference is not None
+        covered += found.low <= truth <= found.high
+        middle, half = (found.low + found.high) / 2, 0.35 * (found.high - found.low)
+        narrower += abs(truth - middle) <= half
+        over_seeds = matched_over_seeds([model], [curve])
+        assert over_seeds.low is not None and over_seeds.high is not None
+        by_t += over_seeds.low <= truth <= over_seeds.high
+    assert least <= covered / trials <= 0.98
+    assert 0.92 <= by_t / trials <= 0.98
+    # Control: the simulation can tell, an interval of 0.7 times the width covers too rarely.
+    assert narrower / trials < 0.89
+
+
 # Seeds
 
 

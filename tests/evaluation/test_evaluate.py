@@ -1,0 +1,55 @@
+"""Laws of a whole evaluation, on tiny models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+from securetune.evaluation.evaluate import Evaluation, Suite, evaluate
+from securetune.evaluation_settings import EvaluateSettings
+from securetune.prompt_files import package_prompts
+from securetune.prompts import PromptSet
+
+
+def test_a_judge_that_answers_nonsense_changes_no_rate(
+    chat_model: Path, tiny_model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    # A guard model whose random weights never write its format.
+    tiny_model.save_pretrained(tmp_path / "guard")
+    tokenizer.save_pretrained(tmp_path / "guard")
+
+    def load() -> tuple[Any, Any]:
+        from securetune.models.load import load_model
+
+        return load_model(str(chat_model), dtype="float32")
+
+    package = package_prompts("evaluation")
+
+    def first(prompts: PromptSet) -> PromptSet:
+        return prompts.take(4, 0)
+
+    suites = [Suite("harmful", first(package.harmful)), Suite("twins", first(package.twins))]
+
+    def run(name: str, *judges: str) -> Evaluation:
+        settings = EvaluateSettings(
+            judges=judges, max_new_tokens=12, guard_models={"wildguard": str(tmp_path / "guard")}
+        )
+        return evaluate(load, "start", None, suites, [], settings, tmp_path / name)
+
+    lists = ("refusal-list-qi", "refusal-list-wei-start")
+    alone = run("alone", *lists)
+    for name, judges in (("last", (*lists, "wildguard")), ("first", ("wildguard", *lists))):
+        beside = run(name, *judges)
+        assert {row for row in beside.results if row.judge != "wildguard"} == set(alone.results)
+        nonsense = [row for row in beside.results if row.judge == "wildguard"]
+        assert [(row.value, row.low, row.high, row.n, row.unscored) for row in nonsense] == [
+            (None, None, None, 0, 4)
+        ] * 2
+        assert {
+            key: value for key, value in beside.outcomes.items() if key[1] != "wildguard"
+        } == alone.outcomes
+    # Control: there are rates to change.
+    rates = {(row.suite, row.metric): row.value for row in alone.results if row.judge == lists[0]}
+    assert rates["harmful", "asr"] is not None and rates["twins", "over_refusal"] is not None
