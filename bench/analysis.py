@@ -36,6 +36,7 @@ from securetune.analysis.probe import fit_probe
 from securetune.analysis.proxies import ProbeLogit
 from securetune.analysis.sampling import Sampler
 from securetune.analysis.sensitivity import MapTask, map_sensitivity
+from securetune.analysis_settings import AnalysisSettings
 from securetune.config import Config, validate
 from securetune.encoding import encode
 from securetune.formats import package_tuning_data
@@ -86,9 +87,9 @@ def _resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
-def a_task(model: object, tokenizer: object, noise: float, prompts: int) -> MapTask:
+def a_task(model: object, tokenizer: object, noise: float, prompts: int, l2: float) -> MapTask:
     """The default map on `prompts` selection prompts."""
-    probe = fit_probe(model, tokenizer, list(package_prompts("probe")), l2=1e-2)
+    probe = fit_probe(model, tokenizer, list(package_prompts("probe")), l2=l2)
     texts, _ = analysis_prompts(package_prompts("selection"), prompts, 0, 0)
     proxy = ProbeLogit(probe)
     return MapTask(
@@ -153,7 +154,9 @@ def plain_pass(task: MapTask) -> None:
 def a_config(options: argparse.Namespace) -> Config:
     """Defaults, but for the model and the noise."""
     model = {"id": options.model, "adapter": options.adapter, "chat_template": options.chat_template}
-    return validate(Config, {"model": model, "analysis": {"noise_scale": options.noise}})
+    return validate(
+        Config, {"model": model, "analysis": {"noise_scale": options.noise, "probe_l2": options.probe_l2}}
+    )
 
 
 def analyze_once(options: argparse.Namespace) -> None:
@@ -199,6 +202,7 @@ def main() -> None:
     parser.add_argument("--noise", type=float, default=0.1)
     parser.add_argument("--no-agreement", action="store_true", help="leave out the first part")
     parser.add_argument("--no-analyze", action="store_true", help="leave out the last part")
+    parser.add_argument("--probe-l2", type=float, default=AnalysisSettings().probe_l2)
     parser.add_argument("--quick", action="store_true", help="few draws and prompts: a smoke test")
     options = parser.parse_args()
     set_up(verbose=False, quiet=True)
@@ -206,7 +210,7 @@ def main() -> None:
     model, tokenizer = load_model(options.model, options.adapter, chat_template=options.chat_template)
     if options.adapter:
         model = model.merge_and_unload()
-    task = a_task(model, tokenizer, options.noise, 16 if options.quick else PROMPTS)
+    task = a_task(model, tokenizer, options.noise, 16 if options.quick else PROMPTS, options.probe_l2)
     n = min(8 if options.quick else ADDRESSES, len(task.modules.matrices()))
     found = {} if options.no_agreement else agreement(task, n, 4 if options.quick else DRAWS)
     table = costs(task, 4 if options.quick else 16)

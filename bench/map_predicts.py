@@ -36,6 +36,7 @@ from securetune.analysis.reliability import spearman_interval, specificity
 from securetune.analysis.search import take_share
 from securetune.analysis.sensitivity import MapTask, SensitivityMap, map_sensitivity
 from securetune.analysis.updates import adapter_updates
+from securetune.analysis_settings import AnalysisSettings
 from securetune.encoding import encode
 from securetune.errors import DataError
 from securetune.evaluation.generate import Decoding, generate
@@ -68,7 +69,9 @@ class Bench:
         self.linear = [
             a for a in self.modules.matrices() if isinstance(self.modules.module(a), torch.nn.Linear)
         ]
-        self.probe = fit_probe(self.model, self.tokenizer, list(package_prompts("probe")), l2=1e-2)
+        self.probe = fit_probe(
+            self.model, self.tokenizer, list(package_prompts("probe")), l2=options.probe_l2
+        )
         texts, _ = analysis_prompts(package_prompts("selection"), 16 if options.quick else 48, 24, 0)
         self.texts = tuple(texts)
         harmful = package_prompts("evaluation").harmful
@@ -227,6 +230,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--probe-l2", type=float, default=AnalysisSettings().probe_l2)
     parser.add_argument("--quick", action="store_true", help="4 addresses, 4 sets, 2 steps: a smoke test")
     options = parser.parse_args()
     if options.quick:

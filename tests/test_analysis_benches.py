@@ -21,7 +21,7 @@ def last_line(*words: str) -> dict[str, Any]:
 
 
 def test_the_bench_of_the_map_prints_its_keys(chat_model: Path) -> None:
-    found = last_line(str(BENCH / "analysis.py"), str(chat_model), "--quick")
+    found = last_line(str(BENCH / "analysis.py"), str(chat_model), "--quick", "--probe-l2", "1")
     for key in ("speedup", "over_one_pass", "spearman", "ceiling", "analyze_seconds", "share_of_epoch"):
         assert isinstance(found[key], float), key
     assert found["speedup"] > 1 and found["analyze_seconds"] > 0
@@ -32,7 +32,8 @@ def test_the_bench_of_the_map_prints_its_keys(chat_model: Path) -> None:
 def test_the_deciding_bench_is_resumed_and_depends_on_what_it_measures(
     chat_model: Path, tmp_path: Path
 ) -> None:
-    words = [str(BENCH / "map_predicts.py"), str(chat_model), "--quick", "--work", str(tmp_path)]
+    words = [str(BENCH / "map_predicts.py"), str(chat_model), "--quick", "--probe-l2", "1"]
+    words += ["--work", str(tmp_path)]
     first = last_line(*words)
     assert {row["map"] for row in first["rows"]} >= {"probe, gaussian", "generic, zero (sampled)"}
     assert set(first["ceilings"]) == {"addresses", "sets"}

@@ -211,7 +211,7 @@ def evaluate(
         content["comparisons"] = [dict(vars(row)) for row in compared.comparisons]
         text = "\n".join([text, describe_judges(evaluations), describe_comparisons(compared.comparisons)])
         written, _ = describe_report(compared.report)
-        content, text = content | written, f"{text}\n{written['recommendation']}\nreport: {compared.report}"
+        content, text = written | content, f"{text}\n{written['recommendation']}\nreport: {compared.report}"
     terminal.emit(content, as_json=json, text=text)
 
 

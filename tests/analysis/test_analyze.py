@@ -160,7 +160,7 @@ def test_two_shards_give_the_map_of_one(
     ("change", "message"),
     [
         ("analysis.noise_scale=0.2", "size: found 0.1, expected 0.2"),
-        ("analysis.proxy=refusal-margin", "proxy: found probe, expected refusal-margin"),
+        ("analysis.proxy=refusal-direction", "proxy: found probe, expected refusal-direction"),
         ("seed=1", "seed: found 0, expected 1"),
     ],
 )
@@ -247,14 +247,21 @@ def test_two_processes_give_the_map_of_one(
 def test_the_sampled_method_and_another_proxy_make_a_plan_too(
     chat_model: Path, data: Path, tmp_path: Path, capsys: Any
 ) -> None:
-    more = ["--method", "monte-carlo", "--set", "analysis.proxy=refusal-margin", "--set", "analysis.draws=2"]
+    more = [
+        "--method",
+        "monte-carlo",
+        "--set",
+        "analysis.proxy=refusal-direction",
+        "--set",
+        "analysis.draws=2",
+    ]
     more += ["--set", "analysis.granularity=layer-block", "--json"]
     capsys.readouterr()
     assert main(arguments(chat_model, data, tmp_path, *more)) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["check"] is None and found["robust"] > 0
     stored = read_analysis(tmp_path / "analysis", no_suites())
-    assert (stored.map.method, stored.map.proxy) == ("monte-carlo", "refusal-margin")
+    assert (stored.map.method, stored.map.proxy) == ("monte-carlo", "refusal-direction")
     assert stored.map.per_draw is not None and stored.robust.granularity == "layer-block"
 
 

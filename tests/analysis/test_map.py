@@ -17,6 +17,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from securetune.addressing import Address
 from securetune.analysis.agreement import check_map, compare
+from securetune.analysis.classifiers import cross_validated
 from securetune.analysis.perturb import KINDS, Perturbation, equal_reference, perturbed
 from securetune.analysis.probe import Probe, fit_probe, transfer
 from securetune.analysis.proxies import GenericDrift, ProbeLogit, fit_proxy, readings
@@ -487,9 +488,12 @@ def test_the_gap_is_that_of_prompts_that_nothing_was_fitted_on(model: Any, token
     sets = list(labelled())[:2]
     probe = fit_probe(model, tokenizer, sets, l2=1e-2)
     rows = [prompt for part in sets for prompt in part]
-    logits = probe(last_token_states(model, tokenizer, [prompt.text for prompt in rows]))
-    fitted = logits[:20].median() - logits[20:].median()
-    assert 0 < probe.gap < float(fitted)
+    states = last_token_states(model, tokenizer, [prompt.text for prompt in rows])
+    labels = torch.tensor([prompt.harmful for prompt in rows])
+    unseen = cross_validated(states, labels, [str(prompt.pair) for prompt in rows], 1e-2, 5, 0)
+    assert probe.gap == pytest.approx(float(unseen[:20].median() - unseen[20:].median()))
+    fitted = probe(states)
+    assert probe.gap != pytest.approx(float(fitted[:20].median() - fitted[20:].median()), rel=1e-3)
 
 
 @pytest.mark.parametrize("kind", ["logistic", "two-layer", "mean-difference"])
@@ -510,7 +514,8 @@ def test_the_direction_proxy_is_the_difference_of_means_of_the_residual_stream(
     harmful = readings(proxy, model, tokenizer, prompts.harmful.texts())
     harmless = readings(proxy, model, tokenizer, prompts.twins.texts())
     # The gap is that of prompts that the direction was not fitted on.
-    assert 0 < proxy.gap < float(harmful.median() - harmless.median())
+    fitted = float(harmful.median() - harmless.median())
+    assert proxy.gap == pytest.approx(fitted, rel=0.1) and proxy.gap != pytest.approx(fitted, rel=1e-4)
     assert float(proxy.direction.norm()) == pytest.approx(1.0, rel=1e-5)  # type: ignore[attr-defined]
 
 

@@ -146,7 +146,13 @@ def test_gate_reads_what_evaluate_against_wrote_and_redo_makes_it_again(
     found = json.loads(capsys.readouterr().out)
     assert (found["baseline"], found["candidate"]) == (f"{out}/compare/start", f"{out}/compare/tuned")
     assert next(check["n"] for check in found["checks"]) == 4
-    assert main([*gate, "--max-asr-increase", "1", "--max-over-refusal-increase", "1"]) == 0
+    wide = [word for name in ("asr-increase", "over-refusal-increase", "incoherence-increase", "utility-drop")
+            for word in (f"--max-{name}", "1")]  # fmt: skip
+    capsys.readouterr()
+    code = main([*gate, *wide])
+    checks = json.loads(capsys.readouterr().out)["checks"]
+    assert code == (5 if any(check["note"] for check in checks) else 0), checks
+    assert not any("utility drop" in check["name"] for check in checks), "a margin of 1 leaves it out"
     assert main(command(str(adapter), base, out, "--redo", "evaluate/start")) == 1
     assert main(command(str(adapter), base, out, "--strategy", "ml-lr")) == 1
     assert "--strategy names models of a run" in capsys.readouterr().err
