@@ -18,6 +18,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from securetune.__main__ import main
+from securetune.analysis import probe
 from securetune.analysis.analyze import analysis_prompts, analyze, plan_map, read_analysis
 from securetune.analysis.full import probe_halves
 from securetune.analysis.probe import fit_probe
@@ -44,6 +45,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def arguments(model: Path, data: Path, out: Path, *more: str) -> list[str]:
     return ["-q", "analyze", str(model), "--data", str(data), "--out", str(out), *OPTIONS, *more]
+
+
+@pytest.fixture
+def any_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tiny model's refusal margin tells harmful from harmless by hardly more than nothing."""
+    monkeypatch.setattr(probe, "CHANCE", 1.0)
 
 
 def no_suites() -> Prompts:
@@ -160,10 +167,11 @@ def test_two_shards_give_the_map_of_one(
     ("change", "message"),
     [
         ("analysis.noise_scale=0.2", "size: found 0.1, expected 0.2"),
-        ("analysis.proxy=refusal-direction", "proxy: found probe, expected refusal-direction"),
+        ("analysis.proxy=refusal-margin", "proxy: found probe, expected refusal-margin"),
         ("seed=1", "seed: found 0, expected 1"),
     ],
 )
+@pytest.mark.usefixtures("any_gap")
 def test_analysing_into_the_rows_of_another_map_is_refused_from_python_too(
     change: str, message: str, finished: Path, chat_model: Path, tmp_path: Path
 ) -> None:
@@ -244,6 +252,7 @@ def test_two_processes_give_the_map_of_one(
     same_map(tmp_path, finished)
 
 
+@pytest.mark.usefixtures("any_gap")
 def test_the_sampled_method_and_another_proxy_make_a_plan_too(
     chat_model: Path, data: Path, tmp_path: Path, capsys: Any
 ) -> None:
@@ -251,7 +260,7 @@ def test_the_sampled_method_and_another_proxy_make_a_plan_too(
         "--method",
         "monte-carlo",
         "--set",
-        "analysis.proxy=refusal-direction",
+        "analysis.proxy=refusal-margin",
         "--set",
         "analysis.draws=2",
     ]
@@ -261,7 +270,7 @@ def test_the_sampled_method_and_another_proxy_make_a_plan_too(
     found = json.loads(capsys.readouterr().out)
     assert found["check"] is None and found["robust"] > 0
     stored = read_analysis(tmp_path / "analysis", no_suites())
-    assert (stored.map.method, stored.map.proxy) == ("monte-carlo", "refusal-direction")
+    assert (stored.map.method, stored.map.proxy) == ("monte-carlo", "refusal-margin")
     assert stored.map.per_draw is not None and stored.robust.granularity == "layer-block"
 
 
