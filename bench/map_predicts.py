@@ -33,8 +33,9 @@ from securetune.analysis.perturb import Perturbation, equal_reference
 from securetune.analysis.probe import fit_probe
 from securetune.analysis.proxies import PROXIES, Proxy, fit_proxy, readings
 from securetune.analysis.reliability import spearman_interval, specificity
+from securetune.analysis.rows import Rows
 from securetune.analysis.search import take_share
-from securetune.analysis.sensitivity import MapTask, SensitivityMap, map_sensitivity
+from securetune.analysis.sensitivity import MapTask, SensitivityMap
 from securetune.analysis.updates import adapter_updates
 from securetune.analysis_settings import AnalysisSettings
 from securetune.encoding import encode
@@ -153,6 +154,12 @@ class Bench:
             shutil.rmtree(adapter.parent)
         return {name: self.start[name] - after[name] for name in LOSSES}
 
+    def mapped(self, task: MapTask) -> SensitivityMap:
+        """A map, whose rows are kept in the work directory."""
+        rows = Rows(self.options.work / "maps", digest(task.identity), identity=task.identity)
+        task.measure(rows)
+        return task.assemble(rows)
+
     def maps(self, addresses: tuple[Address, ...]) -> dict[str, SensitivityMap]:
         """Every proxy crossed with every kind, the LoRA steps, and the probe beyond generic drift.
 
@@ -171,12 +178,12 @@ class Bench:
                 continue
             texts = self.texts if name != "generic" else tuple(package_prompts("selection").ordinary.texts())
             task = MapTask(self.model, self.tokenizer, self.modules, proxy, texts, addresses=addresses)
-            found[f"{name}, gaussian"] = map_sensitivity(task)
+            found[f"{name}, gaussian"] = self.mapped(task)
             equal = Perturbation("gaussian-equal", 0.1, reference=reference)
-            found[f"{name}, gaussian-equal"] = map_sensitivity(replace(task, perturbation=equal))
+            found[f"{name}, gaussian-equal"] = self.mapped(replace(task, perturbation=equal))
             for kind, size in sampled:
                 one = Perturbation(kind, size, updates=updates if kind == "update" else None)
-                found[f"{name}, {kind} (sampled)"] = map_sensitivity(
+                found[f"{name}, {kind} (sampled)"] = self.mapped(
                     replace(task, method="monte-carlo", draws=1, texts=texts[:8], perturbation=one)
                 )
             print(f"maps of {name} are made", flush=True)
