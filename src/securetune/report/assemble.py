@@ -234,12 +234,13 @@ def _map_facts(analysis: Analysis) -> tuple[tuple[str, str], ...]:
     budget = "no drift budget" if robust.budget is None else f"drift budget {robust.budget:g}"
     facts = [
         ("map", f"{sensitivity.method}, {sensitivity.perturbation} of size {sensitivity.noise_scale:g}"),
-        ("search", f"{robust.method} by {robust.granularity}, {robust.tests} joint tests, {budget}"),
+        ("search", f"{robust.method} by {robust.granularity}, joint tests: {robust.tests}, {budget}"),
     ]
     if robust.stability is not None and robust.chance is not None:
         overlap = f"{robust.stability:.2f}, by chance {robust.chance:.2f}"
         facts.append(("overlap of the sets that halves of the prompts choose", overlap))
     if analysis.agreement is not None:
         said = " ".join(line.strip() for line in Agreement(**analysis.agreement).describe())
+        said = said.removeprefix("check: ")
         facts.append(("sampled check of the map", said))
     return tuple(facts)
