@@ -11,7 +11,17 @@ from markupsafe import Markup
 
 from securetune.compare.tables import write_tables
 from securetune.report.build import templates
-from securetune.report.svg import Axis, decimals, element, figure, line, polyline, shortened, spread, text
+from securetune.report.svg import (
+    Axis,
+    element,
+    figure,
+    line,
+    polyline,
+    safety_frame,
+    shortened,
+    spread,
+    text,
+)
 from securetune.report.wording import nats, percent, printable
 
 _SIZE = (960, 440)
@@ -35,7 +45,7 @@ def render_page(content: Mapping[str, Any], title: str) -> str:
         .render(
             title=printable(title),
             created=made,
-            headline=printable(content["ranking"]["sentence"]),
+            recommendation=printable(content["ranking"]["sentence"]),
             suite=printable(content["primary"]),
             judge=printable(content["judge"]),
             curves=draw_curves(content),
@@ -83,7 +93,7 @@ def draw_curves(content: Mapping[str, Any]) -> Markup | None:
     across = Axis(*spread([row["held_out_loss"] for row in points], 0.05), _LEFT, _RIGHT)
     highest = max(row["asr"]["high"] or row["asr"]["value"] for row in points)
     up = Axis(0, max(0.1, min(1.0, highest * 1.08)), _BOTTOM, _TOP)
-    parts = _frame(across, up)
+    parts = safety_frame(across, up)
     for index, (name, own) in enumerate(lines.items()):
         parts.append(_line(index, name, own, across, up))
     described = "; ".join(
@@ -95,25 +105,6 @@ def draw_curves(content: Mapping[str, Any]) -> Markup | None:
     )
     title = "ASR against held-out loss, one line per strategy, with 95% intervals"
     return figure("curves", title, printable(described), _SIZE, parts)
-
-
-def _frame(across: Axis, up: Axis) -> list[Markup]:
-    parts = []
-    for tick in up.ticks():
-        parts.append(line(_LEFT, up(tick), _RIGHT, up(tick), "grid"))
-        parts.append(text(f"{tick * 100:g}%", _LEFT - 8, up(tick) + 4, class_="tick", text_anchor="end"))
-    ticks = across.ticks(6)
-    for tick in ticks:
-        parts.append(line(across(tick), _BOTTOM, across(tick), _BOTTOM + 5, "axis"))
-        label = f"{tick:.{decimals(ticks)}f}"
-        parts.append(text(label, across(tick), _BOTTOM + 19, class_="tick", text_anchor="middle"))
-    parts.append(line(_LEFT, _BOTTOM, _RIGHT, _BOTTOM, "axis"))
-    label, middle = "held-out loss, nats per token (further left: learnt more)", (_LEFT + _RIGHT) / 2
-    parts.append(text(label, middle, _BOTTOM + 42, class_="label", text_anchor="middle"))
-    label, middle = "ASR (further down: safer)", (_TOP + _BOTTOM) / 2
-    turn = f"rotate(-90 16 {middle:g})"
-    parts.append(text(label, 16, middle, class_="label", text_anchor="middle", transform=turn))
-    return parts
 
 
 def _line(index: int, name: str, rows: Sequence[Row], across: Axis, up: Axis) -> Markup:

@@ -9,7 +9,17 @@ from markupsafe import Markup
 
 from securetune.report.data import Result
 from securetune.report.lookup import Lookup
-from securetune.report.svg import Axis, decimals, element, figure, line, polyline, shortened, spread, text
+from securetune.report.svg import (
+    Axis,
+    element,
+    figure,
+    line,
+    polyline,
+    safety_frame,
+    shortened,
+    spread,
+    text,
+)
 from securetune.report.wording import is_number, nats, percent
 
 _SIZE = (760, 420)
@@ -48,7 +58,7 @@ def draw_scatter(found: Lookup) -> tuple[Markup, bool] | None:
     ]
     places = {p.model: (p.x, p.y) for p in points}
     reference = [places[model] for model in found.curve if model in places]
-    parts = [*_frame(across, up)]
+    parts = [*safety_frame(across, up)]
     if len(reference) > 1:
         parts.append(polyline(reference, "curve"))
     parts += [bar for point in points for bar in _bars(point, across, up, clipped)]
@@ -68,28 +78,6 @@ def _rows(found: Lookup) -> list[tuple[str, Result, Result]]:
         if loss is not None and asr is not None and is_number(loss.value) and is_number(asr.value):
             rows.append((model, loss, asr))
     return rows
-
-
-def _frame(across: Axis, up: Axis) -> list[Markup]:
-    parts = []
-    for tick in up.ticks():
-        parts.append(line(_LEFT, up(tick), _RIGHT, up(tick), "grid"))
-        parts.append(text(f"{tick * 100:g}%", _LEFT - 8, up(tick) + 4, class_="tick", text_anchor="end"))
-    ticks = across.ticks(6)
-    digits = decimals(ticks)
-    for tick in ticks:
-        parts.append(line(across(tick), _BOTTOM, across(tick), _BOTTOM + 5, "axis"))
-        label = f"{tick:.{digits}f}"
-        parts.append(text(label, across(tick), _BOTTOM + 19, class_="tick", text_anchor="middle"))
-    parts.append(line(_LEFT, _BOTTOM, _RIGHT, _BOTTOM, "axis"))
-    middle = (_LEFT + _RIGHT) / 2
-    label = "held-out loss, nats per token (further left: learnt more)"
-    parts.append(text(label, middle, _BOTTOM + 42, class_="label", text_anchor="middle"))
-    turn = f"rotate(-90 16 {(_TOP + _BOTTOM) / 2:g})"
-    middle = (_TOP + _BOTTOM) / 2
-    label = "ASR (further down: safer)"
-    parts.append(text(label, 16, middle, class_="label", text_anchor="middle", transform=turn))
-    return parts
 
 
 def _bars(point: _Point, across: Axis, up: Axis, clipped: bool) -> list[Markup]:

@@ -112,3 +112,25 @@ def _value(value: Attribute) -> str:
         return str(escape(value))
     rounded = f"{value:.2f}".rstrip("0").rstrip(".")
     return "0" if rounded in ("-0", "") else rounded
+
+
+def safety_frame(across: Axis, up: Axis) -> list[Markup]:
+    """Grid, ticks and labels of a plot of ASR over held-out loss."""
+    left, right, bottom, top = across.start, across.end, up.start, up.end
+    parts = []
+    for tick in up.ticks():
+        parts.append(line(left, up(tick), right, up(tick), "grid"))
+        parts.append(text(f"{tick * 100:g}%", left - 8, up(tick) + 4, class_="tick", text_anchor="end"))
+    ticks = across.ticks(6)
+    digits = decimals(ticks)
+    for tick in ticks:
+        parts.append(line(across(tick), bottom, across(tick), bottom + 5, "axis"))
+        label = f"{tick:.{digits}f}"
+        parts.append(text(label, across(tick), bottom + 19, class_="tick", text_anchor="middle"))
+    parts.append(line(left, bottom, right, bottom, "axis"))
+    label, middle = "held-out loss, nats per token (further left: learnt more)", (left + right) / 2
+    parts.append(text(label, middle, bottom + 42, class_="label", text_anchor="middle"))
+    label, middle = "ASR (further down: safer)", (top + bottom) / 2
+    turn = f"rotate(-90 16 {middle:g})"
+    parts.append(text(label, 16, middle, class_="label", text_anchor="middle", transform=turn))
+    return parts
