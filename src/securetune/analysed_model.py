@@ -120,7 +120,7 @@ class AnalysedModel(StartModel):
         prompts, settings, lora = self.prompts, self.config.analysis, self.config.train.lora
         inputs = {
             **self._inputs(self.precision if settings.quantised else self.dtype),
-            "settings": settings.model_dump(mode="json", exclude={"batch_size", "update_from"}),
+            "settings": settings.model_dump(mode="json", exclude={"batch_size", "update_from", "sections"}),
             "lora": {"r": lora.r, "alpha": lora.alpha},
             "prompts": prompts.fingerprints(*prompts.probe, *prompts.selection),
             "seed": self.config.seed,

@@ -24,6 +24,7 @@ from securetune.analysis.rows import Rows
 from securetune.analysis.sampling import Sampler
 from securetune.analysis.sensitivity import MapTask, SensitivityMap, map_sensitivity
 from securetune.analysis.updates import adapter_updates
+from securetune.analysis_settings import SECTIONS
 from securetune.config import Config
 from securetune.errors import DataError
 from securetune.files import digest, write_json
@@ -51,7 +52,8 @@ def examine(
 ) -> dict[str, Any]:
     """Answer, with measurements on this model, what the reviewers of the method asked.
 
-    Writes `full.json` into the analysis. Sections that `full.jsonl` holds are not measured again.
+    Writes `full.json` into the analysis, with the sections of `analysis.sections` and those that an earlier
+    call measured; these are not measured again.
 
     Args:
         model: the start model.
@@ -67,7 +69,7 @@ def examine(
     """
     study = _Study(model, tokenizer, prompts, config, analysis)
     rows = Rows(analysis.directory, "full", identity=study.identity)
-    sections: dict[str, Callable[[], Any]] = {
+    measures: dict[str, Callable[[], Any]] = {
         "proxies": study.proxies,
         "specificity": study.specificities,
         "probes": study.probes,
@@ -76,16 +78,16 @@ def examine(
         "joint": study.joint,
         "refit": study.refits,
     }
-    for number, (name, measure) in enumerate(sections.items(), 1):
-        if name not in rows.done:
-            log.info("full analysis, %d of %d: %s", number, len(sections), name)
-            rows.append(name, measure())
-    content = {name: rows.done[name] for name in sections}
+    missing = [name for name in SECTIONS if name in config.analysis.sections and name not in rows.done]
+    for number, name in enumerate(missing, 1):
+        log.info("full analysis, %d of %d: %s", number, len(missing), name)
+        rows.append(name, measures[name]())
+    content: dict[str, Any] = {name: rows.done[name] for name in SECTIONS if name in rows.done}
     used = analysis.map
     tests = [
         patterns.depth_pattern(used, seed=config.seed),
         patterns.query_key_pattern(used, seed=config.seed),
-        *together_patterns(content["joint"]),
+        *together_patterns(content.get("joint", [])),
     ]
     settings = config.analysis
     content |= {

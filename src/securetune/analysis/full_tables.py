@@ -14,7 +14,7 @@ Columns = Mapping[str, Callable[[Row], str]]
 
 
 def markdown(content: Row) -> str:
-    """Every section of `full.json` as a table with a line above it that says what is compared.
+    """Every section that `full.json` has as a table with a line above it that says what is compared.
 
     Args:
         content: of `full.json`, see `securetune.analysis.full.examine`.
@@ -31,44 +31,39 @@ def markdown(content: Row) -> str:
         "bag of words": _of("bag_of_words_auroc"),
     }
     draws: Columns = {"split-half over draws": _of("split_half_draws")}
-    sections = [
-        content["sentence"],
-        _table("Patterns", content["patterns"], _PATTERNS),
-        _table(f"Proxies, {against}", content["proxies"], {"proxy": _what, **compared}),
-        _table(
+    tables: dict[str, tuple[str, Columns]] = {
+        "patterns": ("Patterns", _PATTERNS),
+        "proxies": (f"Proxies, {against}", {"proxy": _what, **compared}),
+        "specificity": (
             "Specificity: drift that generic drift explains, and the largest residuals of log drift",
-            [{"what": name, **row} for name, row in content["specificity"].items()],
             _SPECIFICITY,
         ),
-        _table(
+        "probes": (
             "Probes, against the closed form of the probe in use",
-            content["probes"],
             {"probe": _what, **probes, **compared},
         ),
-        _table(
+        "stability": (
             "Stability: maps that differ by chance; halves and seeds against each other, prompts against the "
             "map's",
-            content["stability"],
             {"maps": _what, **compared},
         ),
-        _table(
+        "perturbations": (
             f"Perturbations, sampled, {against} on the same matrices and prompts",
-            content["perturbations"],
             {"perturbation": _what, **compared, **draws},
         ),
-        _table(
-            "Joint drift; predicted: root of the sum of squares of the closed form",
-            content["joint"],
-            _JOINT,
-        ),
-        _table(
+        "joint": ("Joint drift; predicted: root of the sum of squares of the closed form", _JOINT),
+        "refit": (
             "Moved or destroyed: AUROC on perturbed states of prompts that no probe was fitted on",
-            content["refit"],
             _REFIT,
         ),
-        _reliability(content),
+    }
+    found = dict(content)
+    if "specificity" in found:
+        found["specificity"] = [{"what": name, **row} for name, row in content["specificity"].items()]
+    shown = [
+        _table(title, found[name], columns) for name, (title, columns) in tables.items() if name in found
     ]
-    return "\n\n".join(sections)
+    return "\n\n".join([content["sentence"], *shown, _reliability(content)])
 
 
 def _table(title: str, rows: Iterable[Row], columns: Columns) -> str:
