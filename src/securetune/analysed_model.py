@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from securetune.analysis.analyze import (
     transfer_is_current,
 )
 from securetune.analysis.rows import Part
+from securetune.analysis_settings import SECTIONS
 from securetune.config import Config
 from securetune.encoding import encode
 from securetune.errors import UsageError
@@ -99,13 +101,13 @@ class AnalysedModel(StartModel):
             analyze(model, tokenizer, self.prompts, self._with_update(), stage.path, part)
         return stage.path
 
-    def examine(self) -> dict[str, Any]:
-        """`analyze --full`: how far the analysis can be believed. Resumable."""
+    def examine(self, sections: Collection[str] | None = None) -> dict[str, Any]:
+        """`analyze --full`, or only these sections: how far the analysis can be believed. Resumable."""
         from securetune.analysis.full import examine
 
         analysis, config = self.analyze(), self._with_update(True)
         model, tokenizer = self.load_start(quantised=self.config.analysis.quantised)
-        return examine(model, tokenizer, self.prompts, config, analysis)
+        return examine(model, tokenizer, self.prompts, config, analysis, sections or SECTIONS)
 
     def _with_update(self, needed: bool = False) -> Config:
         """The settings, with the adapter of `update` where the map, or whoever needs it, takes it."""
@@ -120,7 +122,7 @@ class AnalysedModel(StartModel):
         prompts, settings, lora = self.prompts, self.config.analysis, self.config.train.lora
         inputs = {
             **self._inputs(self.precision if settings.quantised else self.dtype),
-            "settings": settings.model_dump(mode="json", exclude={"batch_size", "update_from", "sections"}),
+            "settings": settings.model_dump(mode="json", exclude={"batch_size", "update_from"}),
             "lora": {"r": lora.r, "alpha": lora.alpha},
             "prompts": prompts.fingerprints(*prompts.probe, *prompts.selection),
             "seed": self.config.seed,

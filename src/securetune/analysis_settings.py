@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from securetune.settings import Settings
 
 Share = Annotated[float, Field(gt=0, le=1)]
-Section = Literal["proxies", "specificity", "probes", "stability", "perturbations", "joint", "refit"]
-SECTIONS: tuple[Section, ...] = get_args(Section)
+SECTIONS = ("proxies", "specificity", "probes", "stability", "perturbations", "joint", "refit")
+"""Of the full analysis."""
 
 
 class AnalysisSettings(Settings):
@@ -58,5 +58,3 @@ class AnalysisSettings(Settings):
     """Other prompts than those of the map."""
     quantised: bool = False
     """Analyse the base as `model.load_in_4bit` loads it, for models that do not fit otherwise."""
-    sections: list[Section] = Field(list(SECTIONS), min_length=1)
-    """What `--full` measures; what an earlier call has measured stays."""

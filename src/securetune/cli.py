@@ -21,6 +21,7 @@ from securetune.cli_options import (
     Json,
     LmEval,
     Model,
+    Only,
     Out,
     Redo,
     Set,
@@ -95,6 +96,7 @@ def analyze(
     full: Annotated[
         bool, typer.Option("--full", help="Also measure how far the map can be believed.")
     ] = False,
+    only: Only = None,
     shard: Annotated[
         str | None, typer.Option(help="Measure only part i/n of the map; run without it to merge.")
     ] = None,
@@ -128,7 +130,7 @@ def analyze(
         return  # One process of `accelerate launch` speaks for all.
     from securetune.summary import describe_analysis
 
-    content, text = describe_analysis(analysis, path, pipeline.examine() if full else None)
+    content, text = describe_analysis(analysis, path, pipeline.examine(only) if full or only else None)
     terminal.emit(content, as_json=json, text=text)
 
 

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from securetune.analysis_settings import SECTIONS
+
 Model = Annotated[
     str, typer.Argument(help="Hub id (name@revision), directory, .gguf file, `demo` or `demo-base`.")
 ]
@@ -29,6 +31,19 @@ Benign = Annotated[
     typer.Option(
         help="Your benign prompts (split into roles): FILE, FILE:column or FILE:column:label=VALUE."
     ),
+]
+
+
+def _known(sections: list[str] | None) -> list[str] | None:
+    for name in sections or []:
+        if name not in SECTIONS:
+            raise typer.BadParameter(f"{name!r} is no part of --full; its parts: {', '.join(SECTIONS)}.")
+    return sections
+
+
+Only = Annotated[
+    list[str] | None,
+    typer.Option(callback=_known, help=f"Only this part of --full (repeatable): {', '.join(SECTIONS)}."),
 ]
 Template = Annotated[str | None, typer.Option(help="Chat template: file, Jinja text or `chatml`.")]
 FourBit = Annotated[bool, typer.Option("--load-in-4bit", help="Quantise the base to train and measure.")]

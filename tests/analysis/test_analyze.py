@@ -328,8 +328,7 @@ def test_the_full_analysis_answers_every_section_and_resumes(
     monkeypatch.setattr(full, "SET_SHARES", (0.5, 1.0))
     monkeypatch.setattr(full, "CLASSIFIERS", ["logistic", "mean-difference"])
     capsys.readouterr()
-    only = "--set=analysis.sections=[joint]"
-    assert main(arguments(chat_model, data, finished, "--full", only)) == 0
+    assert main(arguments(chat_model, data, finished, "--only", "joint")) == 0
     text = capsys.readouterr().out
     part = read_json(finished / "analysis" / "full.json")
     assert "Joint drift" in text and "| refusal-margin |" not in text

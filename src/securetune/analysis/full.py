@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
@@ -48,12 +48,17 @@ STABILITY_SEEDS = 1000
 
 
 def examine(
-    model: Any, tokenizer: Any, prompts: Prompts, config: Config, analysis: Analysis
+    model: Any,
+    tokenizer: Any,
+    prompts: Prompts,
+    config: Config,
+    analysis: Analysis,
+    sections: Collection[str] = SECTIONS,
 ) -> dict[str, Any]:
     """Answer, with measurements on this model, what the reviewers of the method asked.
 
-    Writes `full.json` into the analysis, with the sections of `analysis.sections` and those that an earlier
-    call measured; these are not measured again.
+    Writes `full.json` into the analysis, with `sections` and those that an earlier call measured, which
+    are not measured again.
 
     Args:
         model: the start model.
@@ -61,6 +66,7 @@ def examine(
         prompts: by role.
         config: the settings of the analysis.
         analysis: finished.
+        sections: what to measure.
 
     Returns:
         `reference` (what `proxies` and `perturbations` are compared with), `proxies`, `probes`, `stability`,
@@ -78,7 +84,7 @@ def examine(
         "joint": study.joint,
         "refit": study.refits,
     }
-    missing = [name for name in SECTIONS if name in config.analysis.sections and name not in rows.done]
+    missing = [name for name in SECTIONS if name in sections and name not in rows.done]
     for number, name in enumerate(missing, 1):
         log.info("full analysis, %d of %d: %s", number, len(missing), name)
         rows.append(name, measures[name]())
