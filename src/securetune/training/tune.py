@@ -247,10 +247,18 @@ def _train(trainer: Any, checkpoint: Path | None) -> None:
             trainer.state = type(trainer.state).load_from_json(str(checkpoint / "trainer_state.json"))
             trainer.securetune_guard.verified = _verified(checkpoint.parent, _steps_in(checkpoint))
             return
+        _note_batch_size(checkpoint, trainer.args.train_batch_size)
     with warnings.catch_warnings():
         # Data loader advice about pinned memory, repeated for every run on a CPU.
         warnings.filterwarnings("ignore", message=".*pin_memory.*")
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+
+
+def _note_batch_size(checkpoint: Path, rows: int) -> None:
+    """Transformers 4 resumes with the micro-batch of the checkpoint, whatever the arguments say."""
+    state = read_json(checkpoint / "trainer_state.json")
+    if state.get("train_batch_size") not in (None, rows):
+        write_json(checkpoint / "trainer_state.json", state | {"train_batch_size": rows})
 
 
 def _watch(guard: Any, checkpoints: Path, advance: Callable[[int], None]) -> Any:
