@@ -7,8 +7,8 @@ Trains one address at a time, then random sets of a quarter of the parameters, w
 set, with every seed. On harmful prompts of the package's evaluation part, which no map has seen, it measures
 the loss of refusals in two ways: the drop of the refusal rate (16 greedy tokens, list of Qi et al.), and the
 drop of the mean refusal margin in units of its gap, which is finer but is what one of the proxies reads too.
-Every map's score of the address, or of the set (root of the sum of squares), is then correlated with the mean
-loss over the seeds. The ceiling is the rank correlation between seeds, stepped up to their mean
+Every map's score of the address, or of the set (`predicted_joint`), is then correlated with the mean loss over
+the seeds; `update (signed)` is the fall of the proxy on harmful prompts, to first order. The ceiling is the rank correlation between seeds, stepped up to their mean
 (Spearman-Brown): a map cannot be expected to predict more. A map predicts if the 95% interval (bootstrap over
 addresses or sets) lies above zero. Resumable: each training is one JSON file in the work directory, named by
 everything that it depends on. Last line: one JSON object, {"ceilings": ..., "rows": [...]}.
@@ -20,6 +20,7 @@ import argparse
 import json
 import random
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -163,7 +164,7 @@ class Bench:
     def maps(self, addresses: tuple[Address, ...]) -> dict[str, SensitivityMap]:
         """Every proxy crossed with every kind, the LoRA steps, and the probe beyond generic drift.
 
-        `low-rank` has the closed form of `gaussian`, up to a constant. The kinds without a closed form take
+        `low-rank` has the closed form of `gaussian`, up to a constant. The others are sampled as well, with
         one draw: two of them have none, and the sign of `scale` does not matter to first order.
         """
         found: dict[str, SensitivityMap] = {}
@@ -183,6 +184,7 @@ class Bench:
             found[f"{name}, gaussian-equal"] = self.mapped(replace(task, perturbation=equal))
             for kind, size in sampled:
                 one = Perturbation(kind, size, updates=updates if kind == "update" else None)
+                found[f"{name}, {kind}"] = self.mapped(replace(task, perturbation=one))
                 found[f"{name}, {kind} (sampled)"] = self.mapped(
                     replace(task, method="monte-carlo", draws=1, texts=texts[:8], perturbation=one)
                 )
@@ -270,11 +272,18 @@ def main() -> None:
                 flush=True,
             )
     table_rows = []
-    for name, scores in bench.maps(tuple(bench.linear)).items():
-        squared = dict(zip(scores.addresses, scores.drift**2))
+    maps = bench.maps(tuple(bench.linear))
+    columns_of = {a: [maps["probe, gaussian"].addresses.index(a)] for a in bench.linear}
+    scored: dict[str, Callable[[list[int]], float]] = {n: m.predicted_joint for n, m in maps.items()}
+    for name in PROXIES[:-1]:
+        if f"{name}, update" in maps:
+            # A known change has a sign: how far the proxy falls, in the mean over harmful prompts.
+            falls = -maps[f"{name}, update"].per_prompt[::2].mean(0)
+            scored[f"{name}, update (signed)"] = lambda chosen, falls=falls: float(falls[chosen].sum())
+    for name, score in scored.items():
         row: dict[str, Any] = {"map": name}
         for kind in UNITS:
-            joint = np.array([np.sqrt(sum(squared[a] for a in unit)) for unit in units[kind]])
+            joint = np.array([score(sum((columns_of[a] for a in unit), [])) for unit in units[kind]])
             for loss in LOSSES:
                 value, low, high = spearman_interval(joint, found[kind, loss])
                 row[f"{kind}, {loss}"] = {"correlation": value, "low": low, "high": high, "n": len(joint)}

@@ -26,7 +26,7 @@ class AnalysisSettings(Settings):
     method: Literal["closed-form", "monte-carlo"] = "closed-form"
     """First-order prediction for all matrices by one backward pass, or sampling one by one."""
     perturbation: Literal["gaussian", "gaussian-equal", "scale", "zero", "low-rank", "update"] = "gaussian"
-    """See `securetune.analysis.perturb`; the closed form covers gaussian, gaussian-equal and low-rank."""
+    """See `securetune.analysis.perturb`."""
     noise_scale: float = Field(0.1, gt=0)
     """Size of the perturbation; of Gaussian noise, in units of each weight matrix's own deviation (ours)."""
     update_from: str | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,12 +48,22 @@ def ids_of(model: Any, lengths: Sequence[int]) -> Encoded:
 
 
 def autograd_norms(
-    model: Any, modules: ModuleMap, addresses: Sequence[Address], proxy: Proxy, encoded: Encoded
+    model: Any,
+    modules: ModuleMap,
+    addresses: Sequence[Address],
+    proxy: Proxy,
+    encoded: Encoded,
+    change: Callable[[Address], torch.Tensor] | None = None,
 ) -> np.ndarray:
-    """Norms of per-sample gradients by autograd, one prompt at a time."""
+    """Norms of per-sample gradients by autograd, one prompt at a time, or their products with a change."""
     weights = [modules.weight(address)[1] for address in addresses]
     rows = []
     for score in proxy.score(proxy.read(model, encoded), encoded):
         gradients = torch.autograd.grad(score, weights, allow_unused=True, retain_graph=True)
-        rows.append([0.0 if g is None else float(g.norm()) for g in gradients])
+        rows.append(
+            [
+                0.0 if g is None else float(g.norm() if change is None else (g * change(a).to(g)).sum())
+                for a, g in zip(addresses, gradients)
+            ]
+        )
     return np.array(rows)

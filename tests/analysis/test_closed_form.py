@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -20,8 +21,11 @@ from torch.distributed.fsdp import fully_shard
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils.flop_counter import FlopCounterMode
 
+from securetune.addressing import Address
 from securetune.analysis import closed_form
 from securetune.analysis.closed_form import fresh_factor, gradient_norms, squared_norms
+from securetune.analysis.fused import whole as whole_of
+from securetune.analysis.perturb import Perturbation, change_of
 from securetune.analysis.proxies import GenericDrift, ProbeLogit, Proxy, RefusalDirection, RefusalMargin
 from securetune.analysis.sensitivity import MapTask, map_sensitivity
 from securetune.analysis.weights import check_whole, deviation
@@ -29,6 +33,13 @@ from securetune.errors import SecureTuneError, UsageError
 from securetune.models.hidden_states import encode_prompts
 from securetune.models.module_map import ModuleMap
 from tiny import FAMILIES, FUSED_EXPERTS, tiny_llama
+
+
+def parts_by_whole(parts: dict[Address, np.ndarray]) -> dict[Address, list[np.ndarray]]:
+    found: dict[Address, list[np.ndarray]] = {}
+    for part, values in parts.items():
+        found.setdefault(whole_of(part), []).append(values)
+    return found
 
 
 def double(family: str) -> Any:
@@ -46,6 +57,22 @@ def test_norms_equal_those_of_autograd_in_every_family(family: str) -> None:
     expected = autograd_norms(model, modules, addresses, proxy, encoded)
     assert (expected > 0).mean() > 0.7, "most matrices must matter"
     np.testing.assert_allclose(found.weights, expected, rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_products_with_a_change_equal_those_of_autograd_in_every_family(family: str) -> None:
+    model = double(family)
+    modules = ModuleMap.of(model)
+    addresses = modules.matrices()
+    proxy, encoded = DirectProxy(32), ids_of(model, lengths=(9, 9, 9))
+    change = partial(change_of, modules, Perturbation("low-rank"), seed=0)
+    found = gradient_norms(model, modules, addresses, proxy, encoded, change=change)
+    expected = autograd_norms(model, modules, addresses, proxy, encoded, change)
+    assert (expected < 0).any() and (expected > 0).any() and (expected != 0).mean() > 0.7
+    np.testing.assert_allclose(found.weights, expected, rtol=1e-6, atol=1e-12)
+    for whole, parts in parts_by_whole(found.parts).items():
+        column = found.weights[:, addresses.index(whole)]
+        np.testing.assert_allclose(np.sum(parts, 0), column, rtol=1e-9, atol=1e-12)
 
 
 PROXIES: dict[str, Callable[[Any, int], Proxy]] = {
@@ -132,6 +159,8 @@ def test_offloaded_weights_give_the_same_norms_one_block_at_a_time(tokenizer: An
     encoded = encode_prompts(model, tokenizer, TEXTS[:3])
     addresses = modules.matrices()
     expected = gradient_norms(model, modules, addresses, proxy, encoded)
+    zero = partial(change_of, modules, Perturbation("zero"), seed=0)
+    products = gradient_norms(model, modules, addresses, proxy, encoded, change=zero).weights
     deviations = [deviation(modules, address) for address in addresses]
     cpu_offload(model, execution_device=torch.device("cpu"))
     modules = ModuleMap.of(model)
@@ -140,6 +169,9 @@ def test_offloaded_weights_give_the_same_norms_one_block_at_a_time(tokenizer: An
     np.testing.assert_allclose(found.weights, expected.weights, rtol=1e-5)
     np.testing.assert_allclose(found.lora_l1, expected.lora_l1, rtol=1e-4)
     assert [deviation(modules, address) for address in addresses] == deviations
+    zero = partial(change_of, modules, Perturbation("zero"), seed=0)
+    again = gradient_norms(model, modules, addresses, proxy, encoded, change=zero).weights
+    np.testing.assert_allclose(again, products, rtol=1e-3, atol=1e-4 * np.abs(products).max())
 
 
 def test_bfloat16_agrees_with_float32(tokenizer: Any) -> None:

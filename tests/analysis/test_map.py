@@ -25,7 +25,7 @@ from securetune.analysis.rows import Part, Rows
 from securetune.analysis.sampling import LayerCache, Sampler, root_mean_square
 from securetune.analysis.sensitivity import MapTask, SensitivityMap, map_sensitivity
 from securetune.analysis.updates import adapter_updates
-from securetune.errors import ConfigError, DataError, SecureTuneError, StaleArtifactError
+from securetune.errors import DataError, SecureTuneError, StaleArtifactError
 from securetune.models import hidden_states
 from securetune.models.hidden_states import in_micro_batches, last_token_states
 from securetune.models.module_map import ModuleMap
@@ -248,9 +248,43 @@ def test_states_and_readings_are_taken_in_smaller_batches_when_memory_runs_out(
     torch.testing.assert_close(readings(proxy, model, tokenizer, TEXTS), expected[1], rtol=1e-3, atol=1e-4)
 
 
-def test_a_closed_form_that_does_not_exist_is_refused(task: MapTask) -> None:
-    with pytest.raises(ConfigError, match="no closed form for the perturbation `zero`"):
-        replace(task, perturbation=Perturbation("zero"))
+@pytest.mark.parametrize("kind", ["scale", "zero", "update"])
+def test_sampling_a_known_change_converges_to_its_closed_form(task: MapTask, kind: str) -> None:
+    # `zero` has no size: what is added is -W, whatever is asked for, so a small one is an update by -W.
+    generator = torch.Generator().manual_seed(0)
+    changes = {}
+    for address in task.targets:
+        weight = task.modules.weight(address)[1].detach()
+        noise = torch.randn(weight.shape, generator=generator) * weight.std()
+        changes[address] = noise if kind == "update" else -weight
+    gaps = []
+    for size in (1e-2, 1e-3):
+        small = Perturbation("update", size, updates=changes)
+        known = Perturbation("scale", size) if kind == "scale" else small
+        closed = map_sensitivity(replace(task, perturbation=known))
+        sampled = map_sensitivity(replace(task, perturbation=known, method="monte-carlo", draws=1))
+        # Relative to all: along W itself, a normalised projection moves nothing to first order.
+        gaps.append(np.linalg.norm(sampled.drift - closed.drift) / np.linalg.norm(closed.drift))
+    assert gaps[1] < 0.02 and gaps[1] < 0.5 * gaps[0]
+    if kind == "zero":
+        whole = map_sensitivity(replace(task, perturbation=Perturbation("zero")))
+        np.testing.assert_allclose(whole.per_prompt * 1e-3, closed.per_prompt, rtol=1e-4, atol=1e-12)
+
+
+def test_known_changes_add_up_with_their_signs(task: MapTask) -> None:
+    generator = torch.Generator().manual_seed(0)
+    changes = {
+        a: torch.randn(task.modules.weight(a)[1].shape, generator=generator) * 1e-4 for a in task.targets
+    }
+    known = Perturbation("update", 1.0, updates=changes)
+    found = map_sensitivity(replace(task, perturbation=known))
+    sampler = Sampler(task.model, task.tokenizer, task.modules, task.proxy, task.texts, task.batch_size)
+    moved = float(np.sqrt(sampler.squared_drift(list(task.targets), known, 0).mean()))
+    every = range(len(task.targets))
+    assert found.predicted_joint(every) == pytest.approx(moved, rel=0.02)
+    assert (found.per_prompt < 0).any()
+    opposite = replace(task, perturbation=Perturbation("update", -1.0, updates=changes))
+    np.testing.assert_allclose(map_sensitivity(opposite).per_prompt, -found.per_prompt, rtol=1e-4, atol=1e-9)
 
 
 def test_split_half_reliability_is_high_for_a_stable_map_and_low_for_noise() -> None:

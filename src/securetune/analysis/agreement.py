@@ -11,6 +11,7 @@ import numpy as np
 from scipy import stats
 
 from securetune.addressing import Address
+from securetune.analysis.perturb import FIXED
 from securetune.analysis.sensitivity import MapTask, SensitivityMap, map_sensitivity, rank_correlation
 from securetune.analysis.weights import is_expert
 from securetune.models.module_map import ModuleMap
@@ -135,7 +136,10 @@ def compare(
         place = source.addresses.index(address)
         assert source.per_draw is not None
         values = source.per_draw[:, place]
-        low, high = ratio_interval(values, expected)
+        if sampled.perturbation in FIXED:  # Nothing is drawn: the ratio is known.
+            low = high = float(values[0]) / expected if expected else np.inf
+        else:
+            low, high = ratio_interval(values, expected)
         rows.append({
             "address": str(address), "sampled": float(source.drift[place]), "draws": len(values),
             "low": low if np.isfinite(low) else None, "high": high if np.isfinite(high) else None,

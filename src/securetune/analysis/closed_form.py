@@ -1,5 +1,7 @@
 """Per-prompt gradient norms of every weight matrix by one backward pass, without making a weight gradient.
 
+Or, for a known change D of every matrix, the inner products `<dz/dW, D> = sum_t g_t . (D x_t)`.
+
 For a linear map y = W x over tokens t, dz/dW = sum_t g_t x_t^T with g = dz/dy. Its squared norm is
 `sum_{t,u} (x_t . x_u)(g_t . g_u)`, from two Gram matrices, or blockwise from the product itself, whichever is
 cheaper. Only gradients of activations are computed: weights need none, the embedding output does.
@@ -8,21 +10,22 @@ cheaper. Only gradients of activations are computed: weights need none, the embe
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 from transformers.pytorch_utils import Conv1D
 
 from securetune.addressing import Address
+from securetune.analysis.at_rest import inputs_require_grad, recomputed_blocks, weights_at_rest
 from securetune.analysis.fused import fused_parts
 from securetune.analysis.proxies import Proxy
-from securetune.analysis.weights import check_differentiable, check_finite, is_expert, is_offloaded, patched
+from securetune.analysis.weights import check_differentiable, check_finite, is_expert, is_offloaded
 from securetune.models.hidden_states import Encoded
 from securetune.models.module_map import ModuleMap
 from securetune.models.quantised import keep_unpacked_
@@ -35,20 +38,25 @@ _HALF_SCALES = (2.0**12, 2.0**4, 1.0)
 of activations below 6e-8 would vanish without a trace (ours)."""
 
 
+Change = Callable[[Address], torch.Tensor]
+"""The change of a weight matrix, in its shape."""
+
+
 @dataclass(frozen=True)
 class GradientNorms:
     """Norms of the gradient of a proxy's score, each `[prompts, addresses]`, float64."""
 
     weights: np.ndarray
-    """Frobenius norm over the weight matrix (with a bias, the matrix alone)."""
+    """Frobenius norm over the weight matrix (with a bias, the matrix alone); with a `change`, the signed
+    inner product with it."""
     lora_l2: np.ndarray
     """Frobenius norm over a LoRA factor B at B = 0, with a fresh A: the only one with a gradient at the
     start. NaN of experts and bare parameters, which are measured another way."""
     lora_l1: np.ndarray
     """Sum of magnitudes over B: what one sign-like step (Adam) of unit rate moves at most."""
     parts: dict[Address, np.ndarray]
-    """Of each part of a fused projection: Frobenius norm `[prompts]` over its rows; their squares add up to
-    that of the whole."""
+    """The same `[prompts]` of each part of a fused projection, over its rows: squared norms add up to that of
+    the whole, inner products as they are."""
 
 
 def gradient_norms(
@@ -60,6 +68,7 @@ def gradient_norms(
     *,
     lora_rank: int = 8,
     seed: int = 0,
+    change: Change | None = None,
 ) -> GradientNorms:
     """Measure all `addresses` on one batch of prompts.
 
@@ -75,6 +84,7 @@ def gradient_norms(
         encoded: the prompts, encoded with the proxy's endings.
         lora_rank: rows of A.
         seed: of A.
+        change: measure inner products with this change of each matrix, in place of norms.
 
     Raises:
         UsageError: an address is a quantised or offloaded expert.
@@ -82,7 +92,7 @@ def gradient_norms(
     """
     scales = _HALF_SCALES if any(p.dtype == torch.float16 for p in model.parameters()) else (1.0,)
     for scale in scales:
-        found = _norms(model, modules, addresses, proxy, encoded, lora_rank, seed, scale)
+        found = _norms(model, modules, addresses, proxy, encoded, lora_rank, seed, change, scale)
         if np.isfinite(found.weights).all():
             return found
     check_finite("gradient of the proxy", addresses, found.weights)
@@ -97,6 +107,7 @@ def _norms(
     encoded: Encoded,
     rank: int,
     seed: int,
+    change: Change | None,
     scale: float,
 ) -> GradientNorms:
     """Differentiate `scale` times the score, and divide the norms by it."""
@@ -108,17 +119,22 @@ def _norms(
     }
     check_differentiable(modules, [address for address in addresses if address not in linear])
     fused = {address: fused_parts(config, address, module) for address, module in linear.items()}
-    recorder = _Recorder(encoded, rank, seed, fused)
+
+    def along(address: Address) -> torch.Tensor:
+        assert change is not None
+        return change(address) if isinstance(linear[address], Conv1D) else change(address).T
+
+    recorder = _Recorder(encoded, rank, seed, fused, along if change is not None else None)
     keep_unpacked_(model)
-    with _weights_at_rest(model), _inputs_require_grad(model), ExitStack() as hooks:
+    with weights_at_rest(model), inputs_require_grad(model), ExitStack() as hooks:
         if is_offloaded(model):
-            hooks.enter_context(_recomputed_blocks(modules))
+            hooks.enter_context(recomputed_blocks(modules))
         with ExitStack() as watched:
             for address, module in linear.items():
                 watched.enter_context(recorder.attached(address, module))
             _backward(model, proxy, encoded, scale)
         exact = [address for address in addresses if address not in recorder.found]
-        values = {**recorder.found, **_exact(model, modules, exact, proxy, encoded, scale)}
+        values = {**recorder.found, **_exact(model, modules, exact, proxy, encoded, change, scale)}
     stacked = np.stack([values[address].numpy() for address in addresses], axis=1) / scale
     weights, lora_l2, lora_l1 = np.moveaxis(stacked, 2, 0)
     return GradientNorms(weights, lora_l2, lora_l1, {a: part / scale for a, part in recorder.parts.items()})
@@ -134,8 +150,14 @@ class _Recorder:
     """Turns inputs and output gradients into norms `[prompts, 3]` as the backward pass goes by."""
 
     def __init__(
-        self, encoded: Encoded, rank: int, seed: int, fused: dict[Address, dict[Address, torch.Tensor]]
+        self,
+        encoded: Encoded,
+        rank: int,
+        seed: int,
+        fused: dict[Address, dict[Address, torch.Tensor]],
+        along: Change | None,
     ) -> None:
+        self.along = along
         self.prompts, self.rows = len(encoded.texts), encoded.rows_per_prompt
         self.mask = encoded.inputs["attention_mask"].bool()
         self.rank, self.seed = rank, seed
@@ -187,16 +209,25 @@ class _Recorder:
             factor = fresh_factor(address, xs.shape[-1], self.rank, self.seed).to(xs)
             update = torch.einsum("pto,ptr->por", gs, xs @ factor.T)
             l2, l1 = update.flatten(1).norm(dim=1), update.flatten(1).abs().sum(1)
-            values = torch.stack([self._squares(address, xs, gs).sqrt(), l2, l1], 1)
+            values = torch.stack([self._measure(address, xs, gs), l2, l1], 1)
             self.found[address] = values.double().cpu()
 
-    def _squares(self, address: Address, x: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
-        """Squared norms `[prompts]` of the whole matrix; those of its parts are noted."""
+    def _measure(self, address: Address, x: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+        """Norms, or inner products, `[prompts]` of the whole matrix; those of its parts are noted."""
+        moved = None if self.along is None else x @ self.along(address).to(x)
+
+        def of(rows: Any = slice(None)) -> torch.Tensor:
+            # Of parts, the squares of norms add up, and inner products as they are.
+            return squared_norms(x, g[..., rows]) if moved is None else (moved * g)[..., rows].sum((1, 2))
+
+        def root(values: torch.Tensor) -> torch.Tensor:
+            return values.sqrt() if moved is None else values
+
         if not (parts := self.fused[address]):
-            return squared_norms(x, g)
-        squares = {part: squared_norms(x, g[..., rows.to(g.device)]) for part, rows in parts.items()}
-        self.parts |= {part: square.sqrt().double().cpu().numpy() for part, square in squares.items()}
-        return torch.stack([*squares.values()]).sum(0)
+            return root(of())
+        found = {part: of(rows.to(g.device)) for part, rows in parts.items()}
+        self.parts |= {part: root(values).double().cpu().numpy() for part, values in found.items()}
+        return root(torch.stack([*found.values()]).sum(0))
 
     def _by_prompt(self, values: torch.Tensor) -> torch.Tensor:
         """`[prompts, tokens of all its rows, width]` in float32 or better, padding zeroed."""
@@ -258,9 +289,10 @@ def _exact(
     addresses: Sequence[Address],
     proxy: Proxy,
     encoded: Encoded,
+    change: Change | None,
     scale: float,
 ) -> dict[Address, torch.Tensor]:
-    """Norms by autograd, one prompt at a time; each gradient is dropped as soon as it is measured.
+    """Norms, or inner products, by autograd, one prompt at a time; a gradient is dropped once measured.
 
     Raises:
         UsageError: a weight is quantised or offloaded, so that it has no gradient.
@@ -274,17 +306,21 @@ def _exact(
         with ExitStack() as hooks:
             for address, weight in weights.items():
                 found[address][row, 0] = 0.0
-                hooks.enter_context(_measured(weight, found[address][row]))
+                moved = None if change is None else partial(change, address)
+                hooks.enter_context(_measured(weight, found[address][row], moved))
             _backward(model, proxy, one, scale)
     return found
 
 
 @contextmanager
-def _measured(weight: nn.Parameter, into: torch.Tensor) -> Iterator[None]:
+def _measured(
+    weight: nn.Parameter, into: torch.Tensor, change: Callable[[], torch.Tensor] | None
+) -> Iterator[None]:
     def measure(parameter: torch.Tensor) -> None:
         assert parameter.grad is not None
         gradient = parameter.grad
-        into[0] = float((gradient if gradient.dtype == torch.float64 else gradient.float()).norm())
+        gradient = gradient if gradient.dtype == torch.float64 else gradient.float()
+        into[0] = float(gradient.norm() if change is None else (gradient * change().to(gradient)).sum())
         parameter.grad = None
 
     weight.requires_grad_(True)
@@ -303,47 +339,3 @@ def _single(encoded: Encoded, row: int) -> Encoded:
     return Encoded(
         (encoded.texts[row],), {key: value[rows][:, seen] for key, value in encoded.inputs.items()}
     )
-
-
-@contextmanager
-def _weights_at_rest(model: Any) -> Iterator[None]:
-    """No weight requires a gradient while the context is open; the model is in evaluation mode."""
-    before = [(p, p.requires_grad, p.grad) for p in model.parameters()]
-    was_training = model.training
-    try:
-        model.eval()
-        for parameter, _, _ in before:
-            # Integer (quantised) weights cannot require one.
-            parameter.requires_grad_(False)
-            parameter.grad = None
-        yield
-    finally:
-        for parameter, required, gradient in before:
-            parameter.requires_grad_(required)
-            parameter.grad = gradient
-        model.train(was_training)
-
-
-@contextmanager
-def _inputs_require_grad(model: Any) -> Iterator[None]:
-    handle = model.get_input_embeddings().register_forward_hook(
-        lambda _module, _inputs, output: output.requires_grad_(True)
-    )
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-@contextmanager
-def _recomputed_blocks(modules: ModuleMap) -> Iterator[None]:
-    """Keep only the inputs of the blocks; recompute each block when its backward pass comes."""
-    with ExitStack() as stack:
-        for block in modules.blocks():
-            forward = block.forward
-
-            def again(*arguments: Any, _forward: Any = forward, **keywords: Any) -> Any:
-                return checkpoint(_forward, *arguments, use_reentrant=False, **keywords)
-
-            stack.enter_context(patched(block, again))
-        yield

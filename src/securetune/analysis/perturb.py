@@ -18,6 +18,8 @@ from securetune.analysis.weights import can_change_in_place, check_measurable, d
 from securetune.models.module_map import ModuleMap
 
 KINDS = ("gaussian", "gaussian-equal", "scale", "zero", "low-rank", "update")
+FIXED = ("zero", "update")
+"""Kinds that are one change, whatever the seed."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,12 @@ class Perturbation:
     @property
     def draws(self) -> bool:
         """Whether the seed matters."""
-        return self.kind not in ("zero", "update")
+        return self.kind not in FIXED
+
+    @property
+    def directed(self) -> bool:
+        """Whether the change D is known but for its sign: to first order it moves a score by `<dz/dW, D>`."""
+        return self.kind in ("scale", *FIXED)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -93,6 +100,12 @@ class Perturbation:
         if self.kind == "gaussian-equal":
             return noise * (self.size * self.reference / noise.norm())
         return self.size * w.std() * noise
+
+
+def change_of(modules: ModuleMap, perturbation: Perturbation, address: Address, seed: int) -> torch.Tensor:
+    """What `perturbation` adds to the weight matrix at `address`, dequantised or fetched from offload."""
+    with dense_weight(modules, address) as weight:
+        return perturbation.delta(weight, address, seed)
 
 
 @contextmanager
@@ -152,8 +165,7 @@ def _at_output(modules: ModuleMap, address: Address, perturbation: Perturbation,
 
     def add(_module: Any, inputs: Any, output: torch.Tensor) -> torch.Tensor:
         # Made anew in each pass: dense changes of all matrices at once would be larger than the model.
-        with dense_weight(modules, address) as weight:
-            delta = perturbation.delta(weight, address, seed)
+        delta = change_of(modules, perturbation, address, seed)
         change = inputs[0].to(delta) @ (delta if by_column else delta.T)
         return output + change.to(output)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +16,17 @@ from securetune.addressing import Address
 from securetune.analysis.closed_form import gradient_norms
 from securetune.analysis.fused import whole
 from securetune.analysis.halves import random_halves
-from securetune.analysis.perturb import Perturbation
+from securetune.analysis.perturb import FIXED, Perturbation, change_of
 from securetune.analysis.proxies import Proxy
 from securetune.analysis.rows import Rows
 from securetune.analysis.sampling import Sampler
 from securetune.analysis.weights import check_whole, deviation, elements
-from securetune.errors import ConfigError, StaleArtifactError
+from securetune.errors import StaleArtifactError
 from securetune.files import digest, read_json, write_json
 from securetune.models.fingerprint import fingerprint
 from securetune.models.hidden_states import encode_prompts, in_micro_batches
 from securetune.models.module_map import ModuleMap
 from securetune.progress import progress
-
-CLOSED = ("gaussian", "gaussian-equal", "low-rank")
-"""Perturbations with a closed form: those whose second moments are the same in all directions."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,8 @@ class SensitivityMap:
 
     For isotropic noise of standard deviation `s` on a matrix `W`, the expected squared change of a score z on
     a prompt is, to first order, `s^2 ||dz/dW||_F^2`. Drifts are in units of the proxy's harmful-harmless gap,
-    so a drift of 1 turns the median harmful prompt into a harmless one.
+    so a drift of 1 turns the median harmful prompt into a harmless one. For a known change D of W it is, to
+    first order, `<dz/dW, D>`, with its sign.
 
     Deviation from arXiv 2410.04524, which scores the drop of the classifier under a sampled perturbation:
     the signed mean drop has a split-half reliability near zero, the root mean square does not.
@@ -48,7 +46,8 @@ class SensitivityMap:
     sizes: tuple[int, ...]
     """Elements of each matrix."""
     per_prompt: np.ndarray
-    """`[prompts, addresses]` root-mean-square drift on each prompt (over draws, where there are any)."""
+    """`[prompts, addresses]` root-mean-square drift on each prompt (over draws, where there are any); of the
+    closed form for a known change (`scale`, `zero`, `update`), the signed drift."""
     noise_scale: float
     """Size of the perturbation; of Gaussian noise, in units of each matrix's own deviation."""
     method: str = "closed-form"
@@ -85,8 +84,14 @@ class SensitivityMap:
         return addresses, np.concatenate([self.drift[kept], self.part_drift])
 
     def predicted_joint(self, indices: Sequence[int]) -> float:
-        """Drift of several matrices perturbed together, if their effects add up in square."""
-        return float(np.sqrt(np.sum(self.drift[list(indices)] ** 2)))
+        """Drift of several matrices perturbed together, to first order.
+
+        Effects add up in square; those of known changes (closed form for `zero`, `update`) with their sign.
+        """
+        columns = list(indices)
+        if self.method == "closed-form" and self.perturbation in FIXED:
+            return float(np.sqrt(np.mean(self.per_prompt[:, columns].sum(1) ** 2)))
+        return float(np.sqrt(np.sum(self.drift[columns] ** 2)))
 
     def split_half(self, splits: int = 50, seed: int = 0) -> float | None:
         """Mean Spearman correlation of the maps of two random halves of the prompts (uncorrected).
@@ -176,11 +181,6 @@ class MapTask:
     def __post_init__(self) -> None:
         """Refuse what cannot be measured before anything is."""
         check_whole(self.model)
-        if self.method == "closed-form" and self.perturbation.kind not in CLOSED:
-            raise ConfigError(
-                f"There is no closed form for the perturbation `{self.perturbation.kind}`, only for "
-                f"{', '.join(CLOSED)}. Use --method monte-carlo."
-            )
 
     @cached_property
     def targets(self) -> tuple[Address, ...]:
@@ -227,6 +227,7 @@ class MapTask:
         scale = self._noise / self.proxy.gap if chosen else np.empty(0)
         scales = dict(zip(self.targets, scale))
         unit = self.lora_scaling / self.proxy.gap
+        change = partial(change_of, self.modules, self.perturbation, seed=self.seed)
 
         def norms(batch: list[int]) -> Any:
             encoded = encode_prompts(
@@ -235,6 +236,7 @@ class MapTask:
             return gradient_norms(
                 self.model, self.modules, self.targets, self.proxy, encoded,
                 lora_rank=self.lora_rank, seed=self.seed,
+                change=change if self.perturbation.directed else None,
             )  # fmt: skip
 
         for batch, found in in_micro_batches(texts, self.batch_size, norms):
@@ -264,7 +266,9 @@ class MapTask:
 
     @property
     def _noise(self) -> np.ndarray:
-        """Standard deviation of the noise on each address."""
+        """Standard deviation of the noise on each address; 1 where the change itself is measured."""
+        if self.perturbation.directed:
+            return np.ones(len(self.targets))
         s, kind = self.perturbation.size, self.perturbation.kind
         if kind == "gaussian-equal":
             sizes = [elements(self.modules, address) for address in self.targets]
