@@ -7,11 +7,12 @@ Trains one address at a time, then random sets of a quarter of the parameters, w
 set, with every seed. On harmful prompts of the package's evaluation part, which no map has seen, it measures
 the loss of refusals in two ways: the drop of the refusal rate (16 greedy tokens, list of Qi et al.), and the
 drop of the mean refusal margin in units of its gap, which is finer but is what one of the proxies reads too.
-Every map's score of the address, or of the set (`predicted_joint`), is then correlated with the mean loss over
-the seeds; `update (signed)` is the fall of the proxy on harmful prompts, to first order. The ceiling is the rank correlation between seeds, stepped up to their mean
-(Spearman-Brown): a map cannot be expected to predict more. A map predicts if the 95% interval (bootstrap over
-addresses or sets) lies above zero. Resumable: each training is one JSON file in the work directory, named by
-everything that it depends on. Last line: one JSON object, {"ceilings": ..., "rows": [...]}.
+Every map's score of the address, or of the set (`predicted_joint`), is then correlated with the mean loss
+over the seeds; `update (signed)` is the fall of the proxy on harmful prompts, to first order. The ceiling is
+the rank correlation between seeds, stepped up to their mean (Spearman-Brown): a map cannot be expected to
+predict more. A map predicts if the 95% interval (bootstrap over addresses or sets) lies above zero. Resumable:
+each training is one JSON file in the work directory, named by everything that it depends on. Last line: one
+JSON object, {"ceilings": ..., "rows": [...]}.
 """
 
 from __future__ import annotations
@@ -273,7 +274,7 @@ def main() -> None:
             )
     table_rows = []
     maps = bench.maps(tuple(bench.linear))
-    columns_of = {a: [maps["probe, gaussian"].addresses.index(a)] for a in bench.linear}
+    place = {address: i for i, address in enumerate(maps["probe, gaussian"].addresses)}
     scored: dict[str, Callable[[list[int]], float]] = {n: m.predicted_joint for n, m in maps.items()}
     for name in PROXIES[:-1]:
         if f"{name}, update" in maps:
@@ -283,7 +284,7 @@ def main() -> None:
     for name, score in scored.items():
         row: dict[str, Any] = {"map": name}
         for kind in UNITS:
-            joint = np.array([score(sum((columns_of[a] for a in unit), [])) for unit in units[kind]])
+            joint = np.array([score([place[a] for a in unit]) for unit in units[kind]])
             for loss in LOSSES:
                 value, low, high = spearman_interval(joint, found[kind, loss])
                 row[f"{kind}, {loss}"] = {"correlation": value, "low": low, "high": high, "n": len(joint)}
