@@ -10,9 +10,9 @@ drop of the mean refusal margin in units of its gap, which is finer but is what 
 Every map's score of the address, or of the set (`predicted_joint`), is then correlated with the mean loss
 over the seeds; `update (signed)` is the fall of the proxy on harmful prompts, to first order. The ceiling is
 the rank correlation between seeds, stepped up to their mean (Spearman-Brown): a map cannot be expected to
-predict more. A map predicts if the 95% interval (bootstrap over addresses or sets) lies above zero. Resumable:
-each training is one JSON file in the work directory, named by everything that it depends on. Last line: one
-JSON object, {"ceilings": ..., "rows": [...]}.
+predict more. A map predicts if the 95% interval (bootstrap over addresses or sets) lies above zero.
+Resumable: each training is one JSON file in the work directory, named by everything that it depends on. Last
+line: one JSON object, {"ceilings": ..., "rows": [...]}.
 """
 
 from __future__ import annotations
