@@ -209,6 +209,15 @@ def peak_memory(model: str, name: str, batch: int) -> float:
     return float(done.stdout.strip().splitlines()[-1])
 
 
+def own_peak() -> float:
+    """Peak resident memory of this process in MiB; `ru_maxrss` would begin with that of the parent."""
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    (peak,) = (line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    return int(peak) / 1024
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -217,6 +226,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--memory-rounds", type=int, default=2)
+    parser.add_argument("--memory-only", action="store_true", help="measure nothing else")
     parser.add_argument("--memory-of", choices=VARIANTS)
     options = parser.parse_args()
     quiet_libraries()
@@ -224,7 +234,16 @@ def main() -> None:
     data = rows(tokenizer, options.batch * (options.steps + APART))
     if options.memory_of:
         train(model, tokenizer, data, options.memory_of, 2, options.batch)
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        print(own_peak())
+        return
+    memory: dict[str, list[float]] = {"plain": [], "ml-lr": []}
+    for _ in range(options.memory_rounds):
+        for name, peaks in memory.items():
+            peaks.append(peak_memory(options.model, name, options.batch))
+    if options.memory_only:
+        value, low, high = ratio(memory["ml-lr"], memory["plain"])
+        content = {"memory_ratio": value, "memory_ratio_interval": [low, high], "peak_mib": memory}
+        print(json.dumps(content))
         return
     found: dict[str, list[Steps]] = {name: [] for name in VARIANTS}
     callback: list[float] = []
@@ -235,10 +254,6 @@ def main() -> None:
         callback += measure_callback(model, tokenizer, data, 1)
     whole = {name: [s for steps in found[name] for s in steps.whole] for name in VARIANTS}
     per_interval = [SAFETY_EVERY * seconds for seconds in whole["plain"]]
-    memory: dict[str, list[float]] = {"plain": [], "ml-lr": []}
-    for _ in range(options.memory_rounds):
-        for name, peaks in memory.items():
-            peaks.append(peak_memory(options.model, name, options.batch))
     results = {
         "planned_over_plain": max(overhead(found[name], found["plain"]) for name in ("ml-lr", "swat")),
         "memory_ratio": ratio(memory["ml-lr"], memory["plain"]),
@@ -253,7 +268,7 @@ def main() -> None:
         print(f"{name:10} step {np.mean(whole[name]):.3f} s, in hooks {1000 * hooks.mean():.2f} ms")
     once = {name: verifying_seconds(found[name], found["plain"]) for name in VARIANTS[1:]}
     print("verifying the plan, once a run: " + ", ".join(f"{name} {once[name]:.3f} s" for name in once))
-    content: dict[str, Any] = {key: value for key, (value, _, _) in results.items()}
+    content = {"peak_mib": memory} | {key: value for key, (value, _, _) in results.items()}
     content |= {f"{key}_interval": [low, high] for key, (_, low, high) in results.items()}
     content["verifying_seconds"] = once
     print(json.dumps(content | {"model": options.model, "steps": len(whole["plain"])}))
