@@ -11,6 +11,16 @@ from typing import Any
 import pytest
 
 BENCH = Path(__file__).parents[1] / "bench"
+# The tiny model's refusal margin tells harmful from harmless by hardly more than nothing.
+ANY_GAP = """
+import runpy, sys
+from pathlib import Path
+from securetune.analysis import probe
+probe.CHANCE = 1.0
+sys.argv = sys.argv[1:]
+sys.path.insert(0, str(Path(sys.argv[0]).parent))
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 
 def last_line(*words: str) -> dict[str, Any]:
@@ -32,7 +42,7 @@ def test_the_bench_of_the_map_prints_its_keys(chat_model: Path) -> None:
 def test_the_deciding_bench_is_resumed_and_depends_on_what_it_measures(
     chat_model: Path, tmp_path: Path
 ) -> None:
-    words = [str(BENCH / "map_predicts.py"), str(chat_model), "--quick", "--probe-l2", "1"]
+    words = ["-c", ANY_GAP, str(BENCH / "map_predicts.py"), str(chat_model), "--quick", "--probe-l2", "1"]
     words += ["--work", str(tmp_path)]
     first = last_line(*words)
     assert {row["map"] for row in first["rows"]} >= {"probe, gaussian", "generic, zero (sampled)"}
