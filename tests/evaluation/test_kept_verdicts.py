@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from securetune.evaluation import kept_verdicts
+from securetune.evaluation import judges, kept_verdicts
 from securetune.evaluation.judges import Verdict
 from securetune.evaluation.judges.answer_classifier import NAME as CLASSIFIER
 from securetune.evaluation.judges.guards import GUARDS
+from securetune.evaluation.judges.verdict import RULES
 from securetune.evaluation.kept_verdicts import judge_kept, judge_version
 from securetune.evaluation_settings import EvaluateSettings
+from securetune.files import digest
 
 PAIRS = [(f"request {i}", f"answer {i}\u2028 with a\nbreak") for i in range(10)]
 
@@ -80,3 +82,11 @@ def test_versions_follow_the_model_that_judges() -> None:
     name = next(iter(GUARDS))
     moved = settings.model_copy(update={"guard_models": {name: "elsewhere"}})
     assert judge_version(name, moved) not in versions
+
+
+def test_rules_that_changed_have_a_new_version() -> None:
+    """A digest that differs: if a verdict may differ now, raise `RULES`; then pin what is found here."""
+    pinned = {1: "0ae256091b8bf550"}
+    files = ("verdict.py", "language.py", "phrases.py", "refusal_list.py")
+    found = digest([(Path(judges.__file__).parent / name).read_text(encoding="utf-8") for name in files])
+    assert {RULES: found} == {RULES: pinned.get(RULES)}

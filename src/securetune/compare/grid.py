@@ -15,8 +15,8 @@ from securetune.compare.power import DIFFERENCES, Spread
 from securetune.config import Config, parse_strategy
 from securetune.errors import ConfigError, TrainingError, UsageError
 from securetune.evaluation.evaluate import Evaluation, Suite
-from securetune.evaluation.judges.answer_classifier import NAME as CLASSIFIER
-from securetune.evaluation.judges.answer_classifier import version
+from securetune.evaluation.judges.verdict import RULES
+from securetune.evaluation.kept_verdicts import judge_version
 from securetune.files import digest
 from securetune.models.load import read_chat_template
 from securetune.pipeline import Pipeline
@@ -176,8 +176,10 @@ class Grid:
         if config.evaluate.chat_template is not None:
             evaluate["chat_template"] = digest(read_chat_template(config.evaluate.chat_template))
         evaluate["task_files"] = config.evaluate.task_digests
-        if CLASSIFIER in config.evaluate.judges:
-            evaluate[CLASSIFIER] = version()
+        evaluate["judge_rules"] = RULES
+        evaluate["judge_versions"] = {
+            name: judge_version(name, config.evaluate) for name in config.evaluate.judges
+        }
         inputs = {
             "model": base.base,
             "precision": base.precision,

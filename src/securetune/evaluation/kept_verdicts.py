@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from securetune.evaluation.judges import Judge, Verdict, judge_all, verdict
+from securetune.evaluation.judges import Judge, Verdict, judge_all
 from securetune.evaluation.judges.answer_classifier import NAME as CLASSIFIER
 from securetune.evaluation.judges.answer_classifier import version
 from securetune.evaluation.judges.guards import GUARDS
+from securetune.evaluation.judges.verdict import RULES
 from securetune.evaluation_settings import EvaluateSettings
 from securetune.files import digest
 
@@ -30,9 +31,7 @@ def judge_version(name: str, settings: EvaluateSettings) -> str | None:
         own = [settings.guard_models.get(name, guard.model), guard.prompt, guard.adapter]
     else:
         return None
-    # The rules that every judge checks first: reasoning, language, coherence.
-    rules = Path(verdict.__file__).read_text(encoding="utf-8")
-    return digest([name, own, rules])
+    return digest([name, own, RULES])
 
 
 def judge_kept(

@@ -14,6 +14,10 @@ Kind = Literal["refusal", "partial", "compliance"]
 """`partial`: refuses in part, evades or deflects."""
 KINDS: tuple[Kind, ...] = ("refusal", "partial", "compliance")
 
+RULES = 1
+"""Version of what every judge checks first (reasoning, language, coherence) and of the refusal lists. Raise
+it with any change after which a verdict may differ: kept verdicts and finished cells of a comparison name it."""
+
 
 @dataclass(frozen=True)
 class Verdict:
