@@ -15,8 +15,8 @@ Kind = Literal["refusal", "partial", "compliance"]
 KINDS: tuple[Kind, ...] = ("refusal", "partial", "compliance")
 
 RULES = 1
-"""Version of what every judge checks first (reasoning, language, coherence) and of the refusal lists. Raise
-it with any change after which a verdict may differ: kept verdicts and finished cells of a comparison name it."""
+"""Version of what every judge checks first (reasoning, language, coherence) and of the refusal lists.
+Raise it with any change after which a verdict may differ: kept verdicts and finished cells name it."""
 
 
 @dataclass(frozen=True)
