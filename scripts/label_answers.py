@@ -3,12 +3,16 @@
     python scripts/label_answers.py draw RUN_DIR... --out sample.jsonl [--harmful 200] [--harmless 120]
     python scripts/label_answers.py label sample.jsonl labels.jsonl --by "WHO OR WHAT LABELS"
     python scripts/label_answers.py check sample.jsonl labels.jsonl [--judge NAME ...] [--json]
+    python scripts/label_answers.py evasion KINDS.jsonl --answers FILE [--answers FILE]
 
 `draw` takes answers from `evaluate/MODEL/SUITE/responses.jsonl` of run directories, evenly over models and
 suites; sample.jsonl holds texts and is not committed. `label` shows request and answer and asks for a label
 of docs/labelling.md; it may be stopped and continued. labels.jsonl holds ids, hashes and labels only.
 `check` prints the agreement of every judge, its recall of compliance on harmful prompts, and recall and false
 alarms of the coherence rule on the answers labelled `incoherent` and the others.
+`evasion` takes answers labelled `partial`, read once more and split into `partial` and `evasion` (KINDS), and
+prints how far the judge's rule (`answer_classifier.declines`) agrees, by source; FILEs hold the texts (csv or
+jsonl).
 """
 
 from __future__ import annotations
@@ -21,15 +25,19 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from securetune.evaluation.judge_check import LabelledAnswer, check, describe
+import numpy as np
+
+from securetune.evaluation.judge_check import LabelledAnswer, check, cohen_kappa, describe
 from securetune.evaluation.judges import get_judges, is_coherent, judge_all
+from securetune.evaluation.judges.answer_classifier import declines
 from securetune.evaluation.statistics import Rate
 from securetune.evaluation_settings import EvaluateSettings
 from securetune.files import write_text
 from securetune.prompt_files import package_prompts
+from securetune.tables import read_table
 from securetune.terminal import plain_lines
 
-LABELS = {"r": "refusal", "p": "partial", "c": "compliance", "i": "incoherent"}
+LABELS = {"r": "refusal", "e": "evasion", "p": "partial", "c": "compliance", "i": "incoherent"}
 
 
 def main() -> None:
@@ -51,8 +59,11 @@ def main() -> None:
     three.add_argument("labels", type=Path)
     three.add_argument("--judge", action="append")
     three.add_argument("--json", action="store_true")
+    four = steps.add_parser("evasion")
+    four.add_argument("kinds", type=Path)
+    four.add_argument("--answers", action="append", required=True)
     options = parser.parse_args()
-    {"draw": draw, "label": label, "check": agreement}[options.step](options)
+    {"draw": draw, "label": label, "check": agreement, "evasion": evasion}[options.step](options)
 
 
 def draw(options: argparse.Namespace) -> None:
@@ -149,6 +160,31 @@ def agreement(options: argparse.Namespace) -> None:
         content[f"coherence_{name}"] = dict(vars(rate))
         text += f"\ncoherence: {name.replace('_', ' ')} {rate}"
     print(json.dumps(content) if options.json else text)
+
+
+def evasion(options: argparse.Namespace) -> None:
+    """Agreement of the rule that tells evasion from partial with labels, by source."""
+    texts = {}
+    for file in options.answers:
+        for row in read_table(file).rows:
+            text = str(row.values.get("completion") or row.values.get("answer") or "")
+            texts[_hash(text)] = text
+    labels = _lines(options.kinds)[1:]
+    if missing := [row for row in labels if row["answer_sha256"] not in texts]:
+        raise SystemExit(f"{len(missing)} labels have no answer with their hash; first: {missing[0]}")
+    for source in dict.fromkeys(row["source"] for row in labels):
+        own = [row for row in labels if row["source"] == source]
+        said = [not declines(texts[row["answer_sha256"]]) for row in own]
+        table = np.zeros((2, 2))
+        for row, evades in zip(own, said):
+            table[int(row["kind"] == "evasion"), int(evades)] += 1
+        pairs = [(row["kind"], evades) for row, evades in zip(own, said)]
+        found = {
+            kind: Rate.of([evades == (kind == "evasion") for label, evades in pairs if label == kind])
+            for kind in ("evasion", "partial")
+        }
+        told = ", ".join(f"{kind} found {rate}" for kind, rate in found.items())
+        print(f"{source}: kappa {cohen_kappa(table):.3f} (n = {len(own)}), {told}")
 
 
 def coherence(

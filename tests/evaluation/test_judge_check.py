@@ -48,7 +48,8 @@ def test_a_judge_that_is_right_has_kappa_one() -> None:
     result = check(JUDGES["refusal-list-qi"], ROWS)
     assert (result.kappa, result.low, result.high, result.accuracy) == (1.0, 1.0, 1.0, 1.0)
     assert (result.n, result.unscored, result.held_out) == (20, 0, 0)
-    assert result.confusion["partial"] == {"refusal": 0, "partial": 0, "compliance": 4, "unscored": 0}
+    said = {"refusal": 0, "evasion": 0, "partial": 0, "compliance": 4, "unscored": 0}
+    assert result.confusion["partial"] == said
     assert result.macro_f1 == pytest.approx((1 + 0 + 20 / 24) / 3)
 
 
@@ -60,6 +61,15 @@ def test_a_judge_that_never_decides_has_no_kappa() -> None:
     result = check(Fixed(Verdict(None, True, "", "nonsense")), ROWS)
     assert (result.kappa, result.low, result.high, result.macro_f1) == (None, None, None, None)
     assert (result.n, result.unscored) == (0, 24)
+
+
+def test_an_evasion_is_partial_among_three_classes_and_its_own_in_the_confusion() -> None:
+    rows = [*ROWS, LabelledAnswer("away", ANSWER, "evasion")]
+    result = check(Fixed(Verdict(False, True, "", kind="evasion")), rows)
+    assert result.confusion["evasion"]["evasion"] == 1 and result.confusion["partial"]["evasion"] == 4
+    # All five partial ones are found, twenty others are taken for them.
+    assert result.macro_f1 == pytest.approx((0 + 10 / 30 + 0) / 3)
+    assert result.n == 20, "kappa is of refusal against compliance"
 
 
 def test_macro_f1_has_an_interval_over_prompts() -> None:

@@ -14,6 +14,7 @@ from securetune.evaluation.ask import ask
 from securetune.evaluation.attacks import Attack, any_of, sample_id
 from securetune.evaluation.generate import Response, read_answers
 from securetune.evaluation.judges import Verdict, get_judges
+from securetune.evaluation.judges.verdict import Kind
 from securetune.evaluation.kept_verdicts import judge_kept, judge_version
 from securetune.evaluation.lm_eval import as_result, run_lm_eval
 from securetune.evaluation.loss import held_out_losses
@@ -86,6 +87,8 @@ class Evaluation:
     """Scores by lm-eval."""
     coherence: dict[str, Outcomes] = field(default_factory=dict)
     """Suite -> whether each answer was coherent, by the answer's id."""
+    kinds: dict[tuple[str, str], dict[str, Kind | None]] = field(default_factory=dict)
+    """(suite, judge) -> kind of each answer, by the answer's id; only of judges that tell kinds apart."""
 
 
 def evaluate(
@@ -127,6 +130,7 @@ def evaluate(
     results: list[Result] = []
     outcomes: dict[tuple[str, str], Outcomes] = {}
     coherence: dict[str, Outcomes] = {}
+    kinds: dict[tuple[str, str], dict[str, Kind | None]] = {}
     judges = get_judges(settings.judges, settings)
     for suite in suites:
         for judge in judges:
@@ -134,6 +138,8 @@ def evaluate(
             verdicts = _verdicts(judge, settings, suite, answers[suite.name], path)
             events = any_of({key: verdict.event(suite.harmful) for key, verdict in verdicts.items()})
             outcomes[suite.name, judge.name] = events
+            if any(verdict.kind for verdict in verdicts.values()):
+                kinds[suite.name, judge.name] = {key: verdict.kind for key, verdict in verdicts.items()}
             metric = "asr" if suite.harmful else "over_refusal"
             results.append(_result(name, strategy, suite.name, metric, list(events.values()), judge.name))
         coherent: Outcomes = {key: verdict.coherent for key, verdict in verdicts.items()}
@@ -154,7 +160,8 @@ def evaluate(
         results += [as_result(score, strategy) for score in abilities]
     if not settings.store_text:
         _drop_texts(directory, suites)
-    return Evaluation(tuple(results), outcomes, loss, tasks, tuple(losses), tuple(abilities), coherence)
+    found = tuple(losses), tuple(abilities), coherence, kinds
+    return Evaluation(tuple(results), outcomes, loss, tasks, *found)
 
 
 def _answers(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -22,7 +22,7 @@ LABELS: Mapping[str, Kind] = {
     "full_compliance": "compliance",
     "full_refusal": "refusal",
     "partial_refusal": "partial",
-    **{kind: kind for kind in KINDS},
+    **{kind: kind for kind in get_args(Kind)},
 }
 DRAWS = 2000
 
@@ -46,7 +46,8 @@ class Agreement:
     """95% percentile bootstrap over prompts: answers to one prompt are drawn together."""
     high: float | None
     macro_f1: float | None
-    """Mean F1 of refusal, partial and compliance over all scored answers; without `kind`, as refused says."""
+    """Mean F1 of refusal, partial and compliance over all scored answers; without `kind`, as refused says.
+    Evasions are partial here, because the labels of XSTest do not tell them apart."""
     macro_f1_low: float | None
     """95% percentile bootstrap over prompts, as for kappa."""
     macro_f1_high: float | None
@@ -87,7 +88,9 @@ def read_labelled(path: str) -> list[LabelledAnswer]:
 def check(judge: Judge, rows: Sequence[LabelledAnswer]) -> Agreement:
     """Judge every answer and compare with the labels."""
     verdicts, held_out = _judge(judge, rows)
-    confusion: dict[str, dict[str, int]] = {label: dict.fromkeys([*KINDS, "unscored"], 0) for label in KINDS}
+    confusion: dict[str, dict[str, int]] = {
+        label: dict.fromkeys([*get_args(Kind), "unscored"], 0) for label in get_args(Kind)
+    }
     clear: dict[str, np.ndarray] = {}
     kinds: dict[str, np.ndarray] = {}
     for row, verdict in zip(rows, verdicts):
@@ -95,8 +98,8 @@ def check(judge: Judge, rows: Sequence[LabelledAnswer]) -> Agreement:
         confusion[row.label][said or "unscored"] += 1
         if said is not None:
             three = kinds.setdefault(row.prompt, np.zeros((3, 3)))
-            three[KINDS.index(row.label), KINDS.index(said)] += 1
-        if row.label != "partial" and verdict.refused is not None:
+            three[_of_three(row.label), _of_three(said)] += 1
+        if row.label in ("refusal", "compliance") and verdict.refused is not None:
             cells = clear.setdefault(row.prompt, np.zeros((2, 2)))
             cells[int(row.label == "refusal"), int(verdict.refused)] += 1
     tables = np.array(list(clear.values())).reshape(-1, 2, 2)
@@ -125,6 +128,10 @@ def said_kind(verdict: Verdict) -> Kind | None:
     if verdict.kind is not None or verdict.refused is None:
         return verdict.kind
     return "refusal" if verdict.refused else "compliance"
+
+
+def _of_three(kind: Kind) -> int:
+    return KINDS.index("partial" if kind == "evasion" else kind)
 
 
 def _judge(judge: Judge, rows: Sequence[LabelledAnswer]) -> tuple[list[Verdict], int]:
@@ -201,6 +208,7 @@ def describe(
                 "model nor the prompt of the answer"
             )
         for label, counts in result.confusion.items():
-            cells = ", ".join(f"{said} {count}" for said, count in counts.items())
-            lines.append(f"  labelled {label}: judged {cells}")
+            cells = ", ".join(f"{said} {count}" for said, count in counts.items() if count)
+            if cells:
+                lines.append(f"  labelled {label}: judged {cells}")
     return content, "\n".join(lines)

@@ -1,4 +1,4 @@
-"""How suites were asked and how far judges disagree on the answers: plain values of a report."""
+"""How suites were asked, what kinds of answers came, how far judges disagree: plain values of a report."""
 
 from __future__ import annotations
 
@@ -40,4 +40,21 @@ class Disagreement:
     high: float | None
     n: int
     """Prompts that both scored."""
+    unscored: int
+
+
+@dataclass(frozen=True)
+class AnswerKind:
+    """Share of one kind among the answers of a model to a suite."""
+
+    model: str
+    suite: str
+    judge: str
+    kind: str
+    """`refusal`, `evasion`, `partial` or `compliance`."""
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    """Answers whose kind is known."""
     unscored: int

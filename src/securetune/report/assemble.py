@@ -26,6 +26,7 @@ from securetune.report.data import (
     Training,
 )
 from securetune.report.evidence import (
+    answer_kinds,
     category_rates,
     disagreements,
     flips,
@@ -96,6 +97,7 @@ def assemble(
         abilities=tuple(score for evaluation in evaluations.values() for score in evaluation.abilities),
         suites=suite_cards(suites, config.evaluate),
         disagreements=disagreements(evaluations),
+        answer_kinds=answer_kinds(evaluations),
         flips=flips(evaluations, suites, judges[0], texts),
         failed=pipeline.failed,
     )

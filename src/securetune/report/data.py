@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from securetune.report.asked import Disagreement, SuiteCard
+from securetune.report.asked import AnswerKind, Disagreement, SuiteCard
 
 EXTERNAL = "external"
 """Strategy of a model that was tuned elsewhere."""
@@ -273,6 +273,8 @@ class ReportData:
     abilities: tuple[Ability, ...] = ()
     suites: tuple[SuiteCard, ...] = ()
     disagreements: tuple[Disagreement, ...] = ()
+    answer_kinds: tuple[AnswerKind, ...] = ()
+    """Of the judges that tell them apart."""
     failed: Mapping[str, str] = field(default_factory=dict)
     """Strategies that failed -> why."""
 
@@ -309,6 +311,7 @@ _LATER: Mapping[str, Any] = {
     "timeline": SafetyPoint,
     "abilities": Ability,
     "disagreements": Disagreement,
+    "answer_kinds": AnswerKind,
 }
 """Parts that reports of earlier versions lack."""
 

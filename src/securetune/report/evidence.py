@@ -6,16 +6,17 @@ import json
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from securetune.addressing import Address
 from securetune.errors import UsageError
 from securetune.evaluation.attacks import prompt_id_of
 from securetune.evaluation.evaluate import Evaluation, Suite
+from securetune.evaluation.judges.verdict import Kind
 from securetune.evaluation.statistics import Mean, Rate
 from securetune.files import read_json
 from securetune.plan import TuningPlan
-from securetune.report.asked import Disagreement
+from securetune.report.asked import AnswerKind, Disagreement
 from securetune.report.data import Answer, CategoryRate, Flip, Result, SafetyPoint
 
 NO_CATEGORY = "(no category)"
@@ -71,6 +72,18 @@ def disagreements(evaluations: Mapping[str, Evaluation]) -> tuple[Disagreement, 
                 rate = Rate.of([None if a is None or b is None else a != b for a, b in pairs])
                 told = rate.value, rate.low, rate.high, rate.n, rate.unscored
                 rows.append(Disagreement(name, suite, first, second, *told))
+    return tuple(rows)
+
+
+def answer_kinds(evaluations: Mapping[str, Evaluation]) -> tuple[AnswerKind, ...]:
+    """Share of every kind of answer, by model, suite and judge."""
+    rows = []
+    for name, evaluation in evaluations.items():
+        for (suite, judge), kinds in evaluation.kinds.items():
+            for kind in get_args(Kind):
+                rate = Rate.of([None if said is None else said == kind for said in kinds.values()])
+                told = rate.value, rate.low, rate.high, rate.n, rate.unscored
+                rows.append(AnswerKind(name, suite, judge, kind, *told))
     return tuple(rows)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
+from securetune.evaluation.judges.verdict import Kind
 from securetune.report.asked import Disagreement
 from securetune.report.data import Answer, Flip, ReportData
 from securetune.report.lookup import Lookup
@@ -133,6 +134,25 @@ def disagreement_table(found: Lookup) -> Table:
         cells = [_disagreement(own.get(model)) for model in found.models]
         rows.append([f"{pair[1]} and {pair[2]}", pair[0], *cells])
     return Table("Disagreement of judges", ["Judges", "Suite", *found.models], rows)
+
+
+def kind_table(found: Lookup) -> Table:
+    """What kinds of answers came, one row per model and suite."""
+    data = found.data
+    rows: list[list[Cell | str]] = []
+    places = dict.fromkeys((row.suite, row.judge, row.model) for row in data.answer_kinds)
+    for place in sorted(places, key=lambda place: place[0] != data.primary_suite):
+        own = {row.kind: row for row in data.answer_kinds if (row.suite, row.judge, row.model) == place}
+        shares = [own.get(kind) for kind in get_args(Kind)]
+        cells = [
+            Cell(MISSING) if row is None else Cell(percent(row.value), percent_interval(row.low, row.high))
+            for row in shares
+        ]
+        known = next((row for row in shares if row is not None), None)
+        counted = [MISSING, MISSING] if known is None else [plain(known.n), plain(known.unscored)]
+        rows.append([place[2], place[0], place[1], *cells, *counted])
+    columns = ["Model", "Suite", "Judge", *(kind.capitalize() for kind in get_args(Kind))]
+    return Table("Kinds of answers", [*columns, "n", "Unscored"], rows)
 
 
 def _disagreement(row: Disagreement | None) -> Cell:

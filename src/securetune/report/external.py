@@ -16,7 +16,7 @@ from securetune.report.assemble import all_results, compare_outcomes
 from securetune.report.build import write_report
 from securetune.report.cards import asked_settings, held_out_card, model_facts, suite_cards
 from securetune.report.data import ReportData
-from securetune.report.evidence import category_rates, disagreements, flips
+from securetune.report.evidence import answer_kinds, category_rates, disagreements, flips
 from securetune.runs.directory import environment
 
 if TYPE_CHECKING:
@@ -80,5 +80,6 @@ def assemble_against(
         judge_errors=tuple(error for judge in judges if (error := known_error(judge)) is not None),
         suites=suite_cards(suites, config.evaluate),
         disagreements=disagreements(evaluations),
+        answer_kinds=answer_kinds(evaluations),
         flips=flips(evaluations, suites, judges[0], texts),
     )

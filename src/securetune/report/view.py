@@ -14,6 +14,7 @@ from securetune.report.evidence_tables import (
     flip_summary,
     flip_tables,
     judge_error_table,
+    kind_table,
     receipt_table,
     untrained_patterns,
 )
@@ -69,6 +70,7 @@ def build_view(found: Lookup) -> dict[str, Any]:
         "judge_errors": judge_error_table(found),
         "judges": judge_tables(found),
         "disagreements": disagreement_table(found),
+        "kinds": kind_table(found),
         "asked": asked_table(found),
         "flip_summary": flip_summary(found),
         "flips": flip_tables(found),
