@@ -11,6 +11,7 @@ import pytest
 from report_data import JUDGES, MODELS, flips, report_data
 from securetune.evaluation.attacks import SAFETY_PROMPT, TEMPLATES, Attack, get_attacks
 from securetune.evaluation.evaluate import Evaluation, Suite
+from securetune.evaluation.judges.verdict import Kind
 from securetune.evaluation_settings import FALLBACK_JUDGES, EvaluateSettings
 from securetune.prompts import Prompt, PromptSet
 from securetune.report import cards
@@ -19,9 +20,9 @@ from securetune.report.assemble import compare_outcomes
 from securetune.report.build import render_html, render_markdown
 from securetune.report.cards import suite_cards
 from securetune.report.data import ReportData, Result
-from securetune.report.evidence import disagreements
+from securetune.report.evidence import answer_kinds, disagreements
 from securetune.report.evidence import flips as find_flips
-from securetune.report.evidence_tables import disagreement_table, flip_summary, flip_tables
+from securetune.report.evidence_tables import disagreement_table, flip_summary, flip_tables, kind_table
 from securetune.report.limits import NOT_INSTALLED, limits
 from securetune.report.lookup import Lookup
 from securetune.summary import describe_results
@@ -113,6 +114,28 @@ def test_disagreement_of_judges_has_a_share_n_and_interval() -> None:
     assert len(disagreement_table(Lookup(data)).rows) == 1
     for page in (render_html(data), render_markdown(data)):
         assert f"{JUDGES[0]} and {JUDGES[1]}" in page and "5.0–20.0%" in page
+
+
+def test_kinds_of_answers_have_shares_that_add_up() -> None:
+    said: dict[str, Kind | None] = {
+        "a": "refusal",
+        "b": "evasion",
+        "c": "evasion",
+        "d": "compliance",
+        "e": None,
+    }
+    one = Evaluation((), {}, None, kinds={("harmful", JUDGES[0]): said})
+    rows = answer_kinds({MODELS[0]: one})
+    shares = {row.kind: row.value for row in rows}
+    assert shares == {"refusal": 0.25, "evasion": 0.5, "partial": 0.0, "compliance": 0.25}
+    assert {(row.n, row.unscored) for row in rows} == {(4, 1)}
+    data = report_data(answer_kinds=rows)
+    assert ReportData.from_json(json.loads(json.dumps(data.to_json()))).answer_kinds == rows
+    assert len(kind_table(Lookup(data)).rows) == 1
+    for page in (render_html(data), render_markdown(data)):
+        assert "Kinds of answers" in page and "Evasion" in page
+    for page in (render_html(report_data()), render_markdown(report_data())):
+        assert "Kinds of answers" not in page, "no judge told them apart"
 
 
 def test_lists_that_stand_in_for_the_default_judge_are_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
