@@ -125,7 +125,7 @@ def test_kinds_of_answers_have_shares_that_add_up() -> None:
         "e": None,
     }
     one = Evaluation((), {}, None, kinds={("harmful", JUDGES[0]): said})
-    rows = answer_kinds({MODELS[0]: one})
+    rows = answer_kinds({next(iter(MODELS)): one})
     shares = {row.kind: row.value for row in rows}
     assert shares == {"refusal": 0.25, "evasion": 0.5, "partial": 0.0, "compliance": 0.25}
     assert {(row.n, row.unscored) for row in rows} == {(4, 1)}
