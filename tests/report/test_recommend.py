@@ -68,6 +68,12 @@ def test_a_task_score_that_fell_is_flagged_in_the_table_the_flags_and_the_limits
     assert "BEWARE self-replay: its accuracy" in describe_results(data.results, "", data.comparisons)[1]
     harmless = replace(fell, p_value=0.2)
     assert not training_flags(data.results, comparisons=[harmless]).get("self-replay")
+    # A score that is not shown to have risen is a limit: the task may be what tuning was for.
+    flat = "Accuracy on gsm8k did not measurably rise over start: self-replay ("
+    rose = replace(fell, difference=0.15, low=0.08, high=0.22)
+    for row, named in ((fell, True), (harmless, True), (rose, False)):
+        lines = limits(report_data(results=(*results(), *scores), comparisons=(*comparisons(), row)))
+        assert any(line.startswith(flat) for line in lines) is named
 
 
 INDISTINCT = (matched("ml-lr", 0.41, 0.47), matched("self-replay", 0.225, 0.25))

@@ -7,7 +7,7 @@ from typing import Any
 
 from securetune.embedding_model import WHEEL
 from securetune.report.data import OWN_EVALUATION, DriftMap, ReportData
-from securetune.report.lookup import MIN_COHERENT, Lookup, lost_accuracy
+from securetune.report.lookup import MIN_COHERENT, Lookup, lost_accuracy, rises
 from securetune.report.wording import is_number, listed, nats, percent, plain, points, printable
 
 DIRECT = "direct requests only"
@@ -173,10 +173,19 @@ def _training(found: Lookup) -> list[str]:
 
 
 def _scores(found: Lookup) -> list[str]:
-    """Tasks on which tuning made a model worse."""
+    """Tasks on which tuning made a model worse, and those on which it is not shown to have made it better."""
     rows = [row for row in found.data.comparisons if row.against == found.start]
     told = [f"{row.model}: {text}" for row in rows if (text := lost_accuracy(row)) is not None]
-    return [f"Task scores fell over {found.start}: {listed(told)}."] if told else []
+    lines = [f"Task scores fell over {found.start}: {listed(told)}."] if told else []
+    for task in dict.fromkeys(row.suite for row in rows if row.metric == "accuracy"):
+        own = [row for row in rows if (row.suite, row.metric) == (task, "accuracy")]
+        flat = [f"{row.model} ({points(row.difference)}, n = {row.n})" for row in own if not rises(row)]
+        if flat:
+            lines.append(
+                f"Accuracy on {task} did not measurably rise over {found.start}: {listed(flat)}. If tuning was "
+                "to teach it, that is less trained, not safer."
+            )
+    return lines
 
 
 def _matched(found: Lookup) -> list[str]:
