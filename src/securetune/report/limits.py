@@ -182,8 +182,8 @@ def _scores(found: Lookup) -> list[str]:
         flat = [f"{row.model} ({points(row.difference)}, n = {row.n})" for row in own if not rises(row)]
         if flat:
             lines.append(
-                f"Accuracy on {task} did not measurably rise over {found.start}: {listed(flat)}. If tuning was "
-                "to teach it, that is less trained, not safer."
+                f"Accuracy on {task} did not measurably rise over {found.start}: {listed(flat)}. If tuning "
+                "was to teach it, that is less trained, not safer."
             )
     return lines
 
