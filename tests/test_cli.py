@@ -346,6 +346,19 @@ def test_stages_one_by_one_leave_the_settings_of_the_run(
     assert settings["precision of every model"] == "float32"
 
 
+def test_a_start_model_is_measured_alone_and_what_is_missing_is_said_first(
+    chat_model: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    same = options(chat_model, data, out)
+    assert main(["evaluate", *same, *fast_options(), "--strategy", "vanilla"]) == 1
+    assert "--strategy vanilla" in capsys.readouterr().err and not (out / "evaluate").exists()
+    assert main(["evaluate", *same, *fast_options(), "--json"]) == 0
+    said = capsys.readouterr()
+    assert f"no tuned model in {out}: only the start model is measured" in said.err
+    assert {row["model"] for row in json.loads(said.out)["results"]} == {"start"}
+
+
 def test_a_mistake_that_shows_late_leaves_the_settings_of_what_is_finished(
     tiny_model: Any, tokenizer: Any, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

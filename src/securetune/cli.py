@@ -204,7 +204,7 @@ def evaluate(
             )
         pipeline = open_pipeline(locals(), "evaluate")
         with recorded(pipeline, redo):
-            evaluations = {name: pipeline.evaluate(name) for name in pipeline.models()}
+            evaluations = pipeline.evaluate_all(required=bool(strategy))
     judges = pipeline.config.evaluate.judges
     rows = compare_outcomes(evaluations, ("start",), judges)
     differ = disagreements(evaluations)

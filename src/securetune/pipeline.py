@@ -235,6 +235,21 @@ class Pipeline(AnalysedModel):
             tokenizer.chat_template = read_chat_template(settings.chat_template)
         check_system_prompts(tokenizer, [suite.attack for suite in suites], settings)
 
+    def evaluate_all(self, *, required: bool) -> dict[str, Evaluation]:
+        """Evaluate the start model and every tuned one; what is missing is said before the first answer.
+
+        Args:
+            required: whether the strategies must be tuned; if not, and none of them is, only the start model
+                is measured.
+        """
+        names = self.models()
+        if not required and not any((self.run.path / "tune" / name).is_dir() for name in names[1:]):
+            log.info("no tuned model in %s: only the start model is measured", self.run.path)
+            names = names[:1]
+        for name in names[1:]:
+            self.train(name)
+        return {name: self.evaluate(name) for name in names}
+
     def models(self) -> list[str]:
         """`start` and every strategy of the configuration that has not failed."""
         return ["start", *(name for name in self.config.strategy.names if name not in self.failed)]

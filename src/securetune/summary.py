@@ -150,6 +150,8 @@ def describe_results(
             if row.judge == judge or row.metric == "accuracy"
         ]
         cells += [f"held-out loss {_number(row.value)}" for row in own if row.metric == "held_out_loss"]
+        # Scores of lm-eval may have any unit.
+        cells += [_score(row) for row in own if row.suite.startswith("lm-eval ")]
         lines.append(f"{name}: " + "; ".join(cells))
     flags = training_flags(results, comparisons=comparisons)
     lines += [f"(judge: {judge})", *(f"BEWARE {name}: {flag}" for name, flag in flags.items())]
@@ -173,6 +175,11 @@ def _rate(row: Result | Disagreement) -> str:
         return f"n/a (n = 0, {row.unscored} unscored)"
     unscored = f", {row.unscored} unscored" if row.unscored else ""
     return f"{row.value:.1%} [{row.low:.1%}, {row.high:.1%}] (n = {row.n}{unscored})"
+
+
+def _score(row: Result) -> str:
+    interval = "" if row.low is None or row.high is None else f" [{row.low:.3f}, {row.high:.3f}]"
+    return f"{row.suite} {row.metric} {_number(row.value)}{interval} (n = {row.n})"
 
 
 def _number(value: float | None) -> str:

@@ -23,6 +23,7 @@ from securetune.evaluation_settings import EvaluateSettings
 from securetune.files import write_text
 from securetune.models.load import _four_bit, load_model
 from securetune.prompts import Prompt, PromptSet
+from securetune.summary import describe_results
 from tiny import tiny_llama
 
 PROMPTS = [Prompt(f"p{i}", "Tell me about item " + "x " * i, harmful=True) for i in range(5)]
@@ -211,6 +212,10 @@ def test_an_evaluation_by_vllm_with_lm_eval_has_the_rows_of_both(
     found = [evaluate(load, "start", None, [suite], [], settings, tmp_path / "e", files) for _ in range(2)]
     assert found[0] == found[1]
     (row,) = [row for row in found[0].results if row.suite == "lm-eval arc"]
+    assert (
+        "; lm-eval arc acc,none 0.250 [0.054, 0.446] (n = 7)"
+        in describe_results(found[0].results, judges[0])[1]
+    )
     assert (row.metric, row.value, row.n) == ("acc,none", 0.25, 7)
     assert row.low == pytest.approx(0.25 - 1.96 * 0.1, abs=1e-3)
     (ability,) = found[0].abilities
