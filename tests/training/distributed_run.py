@@ -1,4 +1,4 @@
-"""What each process of the distributed tests runs: `ddp OUT BATCH` (accelerate), `fsdp2 OUT` (torchrun)."""
+"""What each process runs: `ddp OUT BATCH` and `resume OUT` (accelerate), `fsdp2 OUT` (torchrun)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from securetune.training.param_groups import build_param_groups
 from securetune.training.plan_optimizer import finish, verify_steps
 from securetune.training.safety_callback import SafetyCallback
 from tiny import tiny_llama, tiny_tokenizer
-from tiny_trainers import RATE, SLOW_MLP, STILL_MLP, Make
+from tiny_trainers import RATE, SLOW_MLP, STILL_MLP, Make, trained
 
 
 def ddp(out: Path, batch: int) -> None:
@@ -40,6 +40,30 @@ def ddp(out: Path, batch: int) -> None:
         for key in ("lr/x0.1", "safety/drift"):
             content[key] = [entry[key] for entry in trainer.state.log_history if key in entry]
         write_json(out / "ddp.json", content)
+
+
+def resume(out: Path) -> None:
+    """Resume a DDP run in the middle, under its own plan and under another one."""
+    make = Make(out / "run", tiny_tokenizer())
+
+    def built(plan: TuningPlan) -> Any:
+        saves = {"save_strategy": "steps", "save_steps": 2}
+        return attach(make(per_device_train_batch_size=2, **saves), plan)
+
+    checkpoint = str(out / "run" / "checkpoint-2")
+    whole = trained(built(SLOW_MLP))
+    again = built(SLOW_MLP)
+    resumed = trained(again, resume_from_checkpoint=checkpoint)
+    gap = max(float((whole[name] - resumed[name]).abs().max()) for name in whole)
+    try:
+        trained(built(STILL_MLP), resume_from_checkpoint=checkpoint)
+        refused = "not refused"
+    except PlanError as error:
+        refused = f"PlanError: {error}"
+    verified = [entry["step"] for entry in again.securetune_guard.verified]
+    steps = again.state.global_step
+    content = {"gap": gap, "refused": refused, "verified": verified, "steps": steps}
+    write_json(out / f"resume.{again.args.process_index}.json", content)
 
 
 def full(model: Any) -> dict[str, torch.Tensor]:
@@ -110,5 +134,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     if sys.argv[1] == "ddp":
         ddp(Path(sys.argv[2]), int(sys.argv[3]))
+    elif sys.argv[1] == "resume":
+        resume(Path(sys.argv[2]))
     else:
         fsdp2(Path(sys.argv[2]))

@@ -54,6 +54,14 @@ def test_two_processes_with_the_same_global_batch_equal_one(tmp_path: Path) -> N
     assert any(not torch.equal(alone[name], torch.zeros_like(alone[name])) for name in alone)
 
 
+def test_a_resumed_run_of_two_processes_equals_the_uninterrupted_one(tmp_path: Path) -> None:
+    run([*LAUNCH, SCRIPT, "resume", str(tmp_path)], 29604)
+    for process in range(2):
+        found = read(tmp_path / f"resume.{process}.json")
+        assert (found["gap"], found["steps"], found["verified"]) == (0, 4, [3])
+        assert found["refused"].startswith("PlanError: The checkpoint was written under another plan")
+
+
 def test_fully_shard_keeps_groups_the_zero_group_and_checkpoints(tmp_path: Path) -> None:
     launch = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29603"]
     run([*launch, SCRIPT, "fsdp2", str(tmp_path)], 29603)
