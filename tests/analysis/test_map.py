@@ -510,6 +510,13 @@ def test_a_probe_separates_and_fails_on_shuffled_labels(model: Any, tokenizer: A
     assert abs(probe.quality["shuffled_auroc"] - 0.5) < 0.25
     assert probe.quality["bag_of_words_auroc"] > 0.9
     assert probe.gap > 0
+    # Never more prompts at once than were asked for.
+    sizes: set[int] = set()
+    hook = model.base_model.norm.register_forward_pre_hook(lambda _, given: sizes.add(len(given[0])))
+    again = fit_probe(model, tokenizer, sets, l2=1e-2, batch_size=3)
+    transfer(again, model, tokenizer, {"shifted": other[:2]}, batch_size=3)
+    hook.remove()
+    assert sizes and max(sizes) <= 3 and again.gap == pytest.approx(probe.gap, rel=1e-3)
 
 
 def test_prompts_that_cannot_be_told_apart_give_no_unit(model: Any, tokenizer: Any) -> None:

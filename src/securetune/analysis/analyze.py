@@ -212,11 +212,11 @@ def _probe(model: Any, tokenizer: Any, prompts: Prompts, config: Config, directo
     else:
         probe = fit_probe(
             model, tokenizer, list(prompts.probe), l2=settings.probe_l2, kind=settings.probe,
-            folds=settings.folds, seed=config.seed,
+            folds=settings.folds, seed=config.seed, batch_size=settings.batch_size,
         )  # fmt: skip
         probe.save(directory)
     if not transfer_is_current(directory, prompts):
-        found = transfer(probe, model, tokenizer, _other_origin(prompts))
+        found = transfer(probe, model, tokenizer, _other_origin(prompts), settings.batch_size)
         write_json(directory / TRANSFER, {"prompts": _identified(prompts), "table": found})
     return probe
 

@@ -309,7 +309,7 @@ class _Study:
         settings = self.config.analysis
         return fit_probe(
             self.model, self.tokenizer, parts, l2=settings.probe_l2, kind=kind, folds=settings.folds,
-            seed=self.config.seed,
+            seed=self.config.seed, batch_size=settings.batch_size,
         )  # fmt: skip
 
     def _map_by(self, probe: Probe) -> SensitivityMap:

@@ -84,6 +84,7 @@ def fit_probe(
     kind: str = "logistic",
     folds: int = 5,
     seed: int = 0,
+    batch_size: int = 16,
 ) -> Probe:
     """Fit a probe on labelled prompts and measure how much to believe it.
 
@@ -95,6 +96,7 @@ def fit_probe(
         kind: how the classifier is fitted, a key of `CLASSIFIERS`.
         folds: of the cross-validation; twins stay together.
         seed: of folds and control permutations.
+        batch_size: prompts at once.
 
     Raises:
         DataError: the probe does not tell harmful prompts from harmless ones, so its gap is no unit.
@@ -104,7 +106,8 @@ def fit_probe(
     labels = torch.tensor([prompt.harmful for prompt in rows])
     groups = [prompt.pair or prompt.id for prompt in rows]
     with progress("hidden states", len(rows)) as advance:
-        states = last_token_states(model, tokenizer, [p.text for p in rows], advance=advance)
+        texts = [prompt.text for prompt in rows]
+        states = last_token_states(model, tokenizer, texts, batch_size=batch_size, advance=advance)
     classifier = fit(states, labels, l2)
     out_of_fold = cross_validated(states, labels, groups, l2, folds, seed, fit)
     words = _bag_of_words([prompt.text for prompt in rows])
@@ -147,7 +150,11 @@ def checked_gap(scores: torch.Tensor, labels: torch.Tensor, what: str) -> float:
 
 
 def transfer(
-    probe: Probe, model: Any, tokenizer: Any, others: Mapping[str, Sequence[PromptSet]]
+    probe: Probe,
+    model: Any,
+    tokenizer: Any,
+    others: Mapping[str, Sequence[PromptSet]],
+    batch_size: int = 16,
 ) -> dict[str, dict[str, Any]]:
     """Test a probe on prompts of another origin, which it was not fitted on.
 
@@ -156,6 +163,7 @@ def transfer(
         model: the model it was fitted on.
         tokenizer: its tokenizer.
         others: name -> sets, which hold at least one prompt.
+        batch_size: prompts at once.
 
     Returns:
         For each name `n`, `auroc` (`None` without both classes) and `accuracy`.
@@ -165,7 +173,7 @@ def transfer(
     with progress("hidden states of other prompts", sum(map(len, held.values()))) as advance:
         for name, prompts in held.items():
             texts = [prompt.text for prompt in prompts]
-            logits = probe(last_token_states(model, tokenizer, texts, advance=advance))
+            logits = probe(last_token_states(model, tokenizer, texts, batch_size=batch_size, advance=advance))
             labels = torch.tensor([prompt.harmful for prompt in prompts])
             accuracy = float(((logits > 0) == labels).float().mean())
             found[name] = {"n": len(prompts), "auroc": auroc(logits, labels), "accuracy": accuracy}
