@@ -11,6 +11,7 @@ import numpy as np
 from securetune.analysis.agreement import Agreement
 from securetune.analysis.analyze import Analysis
 from securetune.analysis.full_tables import markdown
+from securetune.analysis.known_validity import known_validity
 from securetune.analysis.search import RobustSet
 from securetune.analysis.sensitivity import SensitivityMap
 from securetune.files import read_json
@@ -28,6 +29,7 @@ def describe_analysis(
     split_half, over_draws = sensitivity.split_half(), sensitivity.split_half_draws()
     means = _by_path(sensitivity, sensitivity.drift)
     l2, l1 = (_by_path(sensitivity, v) for v in (sensitivity.lora_l2, sensitivity.lora_l1))
+    shown, predicts = known_validity(sensitivity.proxy, sensitivity.perturbation)
     content = {
         "plan": str(plan),
         "addresses": len(sensitivity.addresses),
@@ -52,6 +54,7 @@ def describe_analysis(
         "lora_l1_by_path": l1,
         "probe": quality,
         "check": analysis.agreement,
+        "predicts_training": {"shown": shown, "measured": predicts},
     }
     if full is not None:
         content["full"] = full
@@ -72,6 +75,7 @@ def describe_analysis(
         ),
         *([] if analysis.agreement is None else Agreement(**analysis.agreement).describe()),
         *_describe_robust(sensitivity, robust),
+        predicts,
     ]
     if full is not None:
         lines.append(markdown(full))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from securetune.analysis.agreement import Agreement
 from securetune.analysis.analyze import Analysis
+from securetune.analysis.known_validity import known_validity
 from securetune.config import parse_strategy
 from securetune.evaluation.evaluate import Evaluation, Outcomes
 from securetune.evaluation.judges.known_error import known_error
@@ -199,6 +200,7 @@ def _drift(pipeline: Pipeline) -> DriftMap | None:
         return None
     analysis = pipeline.analyze()
     sensitivity, robust = analysis.map, analysis.robust
+    shown, predicts = known_validity(sensitivity.proxy, sensitivity.perturbation)
     return DriftMap(
         paths=tuple(dict.fromkeys(address.path for address in sensitivity.addresses)),
         layers=1 + max(address.layer for address in sensitivity.addresses),
@@ -212,7 +214,8 @@ def _drift(pipeline: Pipeline) -> DriftMap | None:
         split_half=sensitivity.split_half(),
         probe=analysis.probe,
         what=f"{_CHANGES[sensitivity.perturbation]} moves {_PROXIES[sensitivity.proxy]}",
-        facts=_map_facts(analysis),
+        facts=(*_map_facts(analysis), ("does such a map predict training?", predicts)),
+        unproven="" if shown else predicts,
     )
 
 

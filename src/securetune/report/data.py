@@ -106,6 +106,8 @@ class DriftMap:
     """What the drift is of, to follow "the further"."""
     facts: tuple[tuple[str, str], ...] = ()
     """How the map and the set were made and checked: name and value."""
+    unproven: str = ""
+    """What is missing from the evidence that such maps predict training; empty if nothing is."""
 
 
 @dataclass(frozen=True)

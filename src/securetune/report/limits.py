@@ -269,6 +269,8 @@ def _drift(drift: DriftMap) -> list[str]:
         lines.append("The reliability of the map over prompts was not measured.")
     elif drift.split_half < _LOW_RELIABILITY:
         lines.append(f"The map depends on the prompts (split-half rank reliability {drift.split_half:.2f}).")
+    if drift.unproven:
+        lines.append(drift.unproven)
     return lines
 
 
