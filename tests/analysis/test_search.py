@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from securetune.addressing import Address
+from securetune.analysis.sampling import root_mean_square
 from securetune.analysis.search import (
     FINAL_SEEDS,
     RobustSet,
@@ -149,11 +150,29 @@ def test_the_result_is_verified_with_noise_that_the_search_has_not_used() -> Non
         return [len(addresses) * (1.0 if seed < FINAL_SEEDS else 3.0) for seed in seeds]
 
     for method in ("bisect", "greedy"):
-        seen: list[tuple[int, ...]] = []
+        seen: list[tuple[int, ...]] = []  # greedy asks every question of other noise, bisect all of the same
         found = find_robust_set(a_map(), verify, budget=10.0, method=method, draws=3)
         assert len(found.addresses) == 10 and found.verified == 30.0
         assert found.seeds == seen[-1] and not set(found.seeds) & {s for seeds in seen[:-1] for s in seeds}
         assert found.fresh and found.tests == len(seen)
+        assert len(set(seen)) == (len(seen) if method == "greedy" else 2)
+
+
+def test_greedy_does_not_gather_units_whose_noise_cancels() -> None:
+    """Joint drift is the length of a sum of random vectors: under one draw, a chosen sum stays short."""
+
+    def verify(addresses: Sequence[Address], seeds: Sequence[int]) -> list[float]:
+        places = [ADDRESSES.index(address) for address in addresses]
+        noise = [np.random.default_rng(seed).normal(size=(N, 2)) for seed in seeds]
+        return [float(np.linalg.norm(one[places].sum(0))) for one in noise]
+
+    budget = 2.5
+    found = find_robust_set(a_map(), verify, budget=budget, method="greedy", draws=2)
+    fixed: list[Address] = []
+    for address in ADDRESSES:
+        if root_mean_square(verify([*fixed, address], (10**6, 10**6 + 1))) <= budget:
+            fixed.append(address)
+    assert len(fixed) > 1.5 * len(found.addresses), "the same draws of noise let far more pass"
 
 
 def test_what_draws_nothing_is_run_once_per_set() -> None:

@@ -127,9 +127,9 @@ def find_robust_set(
 
     With a budget, `bisect` finds the longest prefix of the ranking whose *verified* joint drift stays within
     it, by a logarithmic number of joint tests. `greedy` is the literal reading of the paper: it goes down the
-    ranking, keeps a unit if the set with it stays within the budget, and tests every unit. `random` is
-    `bisect` on a random ranking. Every test is logged and found again on resuming. The set that was chosen is
-    verified once more, with noise that chose nothing.
+    ranking, keeps a unit if the set with it stays within the budget, and tests every unit, with new noise
+    each time: the same noise lets units pass whose noise cancels. `random` is `bisect` on a random ranking.
+    Tests are logged and found on resuming. The set is verified once more, with noise that chose nothing.
 
     Args:
         sensitivity: the map that orders the candidates.
@@ -272,15 +272,17 @@ def _stability(
 
 
 def _nothing_fits(order: Sequence[Sequence[int]], tests: _Tests, settings: dict[str, Any]) -> str:
+    turns = range(len(order)) if settings["method"] == "greedy" else [0]
+    best = min(turns, key=lambda turn: tests.drift(order[turn], turn))
     which, unit = {
         "bisect": ("the least sensitive {} alone", order[0]),
         "random": ("the first {} of the random order alone", order[0]),
-        "greedy": ("of every {} alone, the best", min(order, key=tests.drift)),
+        "greedy": ("of every {} alone, the best", order[best]),
     }[settings["method"]]
     return (
         f"No robust set: {which.format(settings['granularity'])} has the verified drift "
-        f"{tests.drift(unit):.4g}, above analysis.drift_budget {settings['budget']:g}. Raise the budget, or "
-        "leave it out and set analysis.share."
+        f"{tests.drift(unit, best):.4g}, above analysis.drift_budget {settings['budget']:g}. Raise the "
+        "budget, or leave it out and set analysis.share."
     )
 
 
@@ -294,8 +296,8 @@ def _joined(units: Sequence[Sequence[int]]) -> list[int]:
 
 def _greedy(order: Sequence[Sequence[int]], tests: _Tests, budget: float) -> list[int]:
     chosen: list[int] = []
-    for unit in order:
-        if tests.drift([*chosen, *unit]) <= budget:
+    for turn, unit in enumerate(order):
+        if tests.drift([*chosen, *unit], turn) <= budget:
             chosen.extend(unit)
     return chosen
 
@@ -325,8 +327,9 @@ class _Tests:
         self.asked: set[str] = set()
         """Keys of this search; the log may hold those of another one."""
 
-    def drift(self, chosen: Sequence[int]) -> float:
-        return root_mean_square(self.draws(chosen, self.seeds))
+    def drift(self, chosen: Sequence[int], turn: int = 0) -> float:
+        shift = turn * len(self.seeds)
+        return root_mean_square(self.draws(chosen, tuple(seed + shift for seed in self.seeds)))
 
     def draws(self, chosen: Sequence[int], seeds: tuple[int, ...]) -> list[float]:
         if not chosen:
