@@ -237,14 +237,14 @@ def test_a_model_without_a_chat_template_and_bad_trainer_keys_are_refused_first(
 
 def test_an_adapter_goes_on_from_its_own_weights(settings: AlignSettings, tmp_path: Path) -> None:
     first = run(settings, tmp_path / "first")
-    still = {**settings.train.model_dump(), "learning_rate": 1e-12}
+    still = {**settings.train.model_dump(), "learning_rate": 1e-7}
     second = changed(settings, continue_adapter=str(first.weights), train=still)
     result = run(second, tmp_path / "second")
     before, after = saved(first), saved(result)
     assert before.keys() == after.keys()
     assert any(bool(weight.any()) for name, weight in before.items() if "lora_B" in name)
     for name, weight in before.items():
-        torch.testing.assert_close(after[name], weight, atol=1e-9, rtol=0)
+        torch.testing.assert_close(after[name], weight, atol=1e-6, rtol=0)
     answers = [tmp_path / name / "answers" / "responses.jsonl" for name in ("first", "second")]
     assert answers[0].read_bytes() == answers[1].read_bytes(), "the model without the adapter answers"
     card = (result.weights / "README.md").read_text()

@@ -20,7 +20,7 @@ from securetune.training.attach import attach
 from securetune.training.param_groups import build_param_groups
 from securetune.training.plan_optimizer import PlanOptimizer, finish, verify_steps
 from securetune.training.schedule import add_phases_
-from tiny import FAMILIES, FUSES_EXPERTS, tiny_llama
+from tiny import EXPERT_PARAMETERS, FAMILIES, FUSES_EXPERTS, tiny_llama
 from tiny_trainers import RATE, Make, assert_same, factories, mlp, swat, unmoved, weights, with_lora
 
 pytestmark = [
@@ -42,6 +42,19 @@ def with_saved_modules(make: Make, **options: Any) -> Any:
 
 def experts(make: Make, **options: Any) -> Any:
     return make(model=FAMILIES["mixtral"](vocab_size=256).train(), **options)
+
+
+def adapted_experts(make: Make, **options: Any) -> Any:
+    config = LoraConfig(r=2, target_modules=["q_proj", "v_proj"], target_parameters=list(EXPERT_PARAMETERS))
+    torch.manual_seed(0)
+    model = get_peft_model(FAMILIES["mixtral"](vocab_size=256).train(), config)
+    return make(model=model, **options)
+
+
+def tied(make: Make, **options: Any) -> Any:
+    model = FAMILIES["llama"](vocab_size=len(make.tokenizer), tie_word_embeddings=True).train()
+    assert model.lm_head.weight is model.model.embed_tokens.weight
+    return make(model=model, **options)
 
 
 def adapter(**changes: Any) -> Callable[..., Any]:
@@ -82,6 +95,8 @@ STACKS: dict[str, Callable[..., Any]] = {
     "rslora": adapter(use_rslora=True),
     "modules_to_save": with_saved_modules,
     "moe": experts,
+    "moe_lora": adapted_experts,
+    "tied": tied,
     "sft": lambda make, **options: make("sft", lora=True, **options),
     "dpo": dpo,
     "8bit": eight_bit,
@@ -89,8 +104,8 @@ STACKS: dict[str, Callable[..., Any]] = {
 every_stack = pytest.mark.parametrize(
     "stack",
     [
-        pytest.param("moe", marks=pytest.mark.skipif(not FUSES_EXPERTS, reason="experts are not fused"))
-        if name == "moe"
+        pytest.param(name, marks=pytest.mark.skipif(not FUSES_EXPERTS, reason="experts are not fused"))
+        if name.startswith("moe")
         else name
         for name in STACKS
     ],
@@ -185,7 +200,8 @@ def loop(model: Any, plan: TuningPlan, accelerated: bool, state: Path, steps: ra
         accelerator.save_state(str(state))
     else:
         torch.save([item.state_dict() for item in (model, optimizer, scheduler)], state)
-    finish(optimizer)
+    if steps.stop == 4:
+        finish(optimizer)
     return {name: value.detach() for name, value in model.named_parameters()}
 
 

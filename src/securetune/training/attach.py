@@ -14,7 +14,7 @@ from securetune.plan import TuningPlan
 from securetune.training import checks
 from securetune.training.guard import PlanGuard
 from securetune.training.param_groups import PlanMatch, build_param_groups, match_plan
-from securetune.training.receipt import StartWeights, plan_receipt
+from securetune.training.receipt import Movement, StartWeights, plan_receipt
 from securetune.training.schedule import add_phases_
 
 log = logging.getLogger("securetune")
@@ -63,11 +63,12 @@ def attach(trainer: Any, plan: TuningPlan, *, check_base: bool = True) -> Any:
         log.warning("plan pattern `%s` is shadowed: earlier patterns match all that it matches", pattern)
     log.info("plan %s: %s", plan.strategy, "\n".join(describe_match(match)))
     guard = PlanGuard(plan, trainer.args.learning_rate)
-    _bind_optimizer(trainer, plan, guard)
+    start = _Start(trainer.model, plan, check_base=check_base)
+    _bind_optimizer(trainer, plan, guard, start)
     _bind_scheduler(trainer, plan, guard)
-    _bind_resume(trainer, plan)
+    _bind_resume(trainer, plan, guard, start)
     _bind_log(trainer, guard)
-    _bind_save(trainer, match, guard)
+    _bind_save(trainer, match, guard, start)
     trainer.add_callback(guard)
     trainer.securetune_plan = plan
     trainer.securetune_guard = guard
@@ -111,26 +112,55 @@ def describe_match(match: PlanMatch) -> list[str]:
     return lines
 
 
-def _bind_optimizer(trainer: Any, plan: TuningPlan, guard: PlanGuard) -> None:
+class _Start:
+    """The model that the plan was attached to, and its weights then."""
+
+    def __init__(self, model: Any, plan: TuningPlan, *, check_base: bool) -> None:
+        self.model, self.plan, self.check_base = model, plan, check_base
+        self.weights = StartWeights.of(model)
+        self.is_late = False
+        """Whether the model was wrapped or replaced since."""
+        self.is_resumed = False
+
+    def refresh(self, model: Any) -> None:
+        """Look again at a model that was wrapped (an adapter was added) or replaced after `attach`."""
+        if model is self.model:
+            return
+        if self.check_base:
+            checks.check_base(model, self.plan)
+        self.model, self.weights, self.is_late = model, StartWeights.of(model), True
+
+    def movement(self, model: Any) -> Movement:
+        """Total movement since the start, or why it is not known."""
+        if self.is_late and self.is_resumed:
+            return Movement(None, "an adapter was added after `attach`, and the run was resumed")
+        return self.weights.movement(model)
+
+
+def _bind_optimizer(trainer: Any, plan: TuningPlan, guard: PlanGuard, start: _Start) -> None:
     original = trainer.create_optimizer
 
     def create_optimizer(model: Any = None) -> torch.optim.Optimizer:
         if trainer.optimizer is not None:
             return trainer.optimizer
         target = trainer.model if model is None else model
+        start.refresh(trainer.model)
         if plan.freeze:
             # An adapter that was added or loaded since has its gradients on.
             freeze_unmoved(target, plan)
         optimizer = original() if model is None else original(model)
-        checks.check_optimizer(optimizer)
+        # The rate that the user gave the optimizer, which need not be `learning_rate`.
+        rate, decay = checks.check_optimizer(optimizer), trainer.args.weight_decay
         decay_names = set(trainer.get_decay_parameter_names(target))
-        rate, decay = trainer.args.learning_rate, trainer.args.weight_decay
         groups = build_param_groups(target, plan, lr=rate, weight_decay=decay, decay_names=decay_names)
+        checks.check_own_groups(optimizer, groups)
+        guard.base_rate = rate
         # The optimizer is kept as the trainer built it, class, defaults and hooks; it has no state yet.
         optimizer.param_groups.clear()
         for group in groups:
             optimizer.add_param_group(group)
         optimizer.register_load_state_dict_pre_hook(checks.refuse_other_groups)
+        optimizer.register_step_post_hook(guard.count)
         guard.expect(optimizer)
         return optimizer
 
@@ -149,13 +179,14 @@ def _bind_scheduler(trainer: Any, plan: TuningPlan, guard: PlanGuard) -> None:
     trainer.create_scheduler = create_scheduler
 
 
-def _bind_resume(trainer: Any, plan: TuningPlan) -> None:
+def _bind_resume(trainer: Any, plan: TuningPlan, guard: PlanGuard, start: _Start) -> None:
     original = trainer._load_optimizer_and_scheduler
 
     def load(checkpoint: str | None) -> None:
         if checkpoint is not None:
             is_deepspeed = getattr(trainer, "is_deepspeed_enabled", False)
-            checks.check_checkpoint(Path(checkpoint), plan, is_deepspeed=is_deepspeed)
+            checks.check_checkpoint(Path(checkpoint), plan, guard.base_rate, is_deepspeed=is_deepspeed)
+            start.is_resumed = True
         original(checkpoint)
 
     trainer._load_optimizer_and_scheduler = load
@@ -167,15 +198,15 @@ def _bind_log(trainer: Any, guard: PlanGuard) -> None:
     def log_with_rates(logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         if "loss" in logs:
             # Those of the step just made, as `learning_rate`; the optimizer already holds the next ones.
-            logs |= {f"lr/{name}": rate for name, rate in guard.rates.items()} | guard.norms
+            logs |= {f"lr/{name}": rate for name, rate in guard.rates.items()}
+            logs |= guard.norms_at(trainer.state.global_step)
         original(logs, *args, **kwargs)
 
     trainer.log = log_with_rates
 
 
-def _bind_save(trainer: Any, match: PlanMatch, guard: PlanGuard) -> None:
+def _bind_save(trainer: Any, match: PlanMatch, guard: PlanGuard, start: _Start) -> None:
     original = trainer.save_model
-    start = StartWeights.of(trainer.model)
 
     def receipt(measure: bool = True) -> dict[str, Any]:
         model = trainer.accelerator.unwrap_model(trainer.model)

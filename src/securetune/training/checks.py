@@ -138,8 +138,8 @@ def mark_frozen(parameter: torch.nn.Parameter, plan: TuningPlan) -> None:
     setattr(parameter, _FROZEN_BY, plan.fingerprint)
 
 
-def check_optimizer(optimizer: Any) -> None:
-    """Refuse an optimizer whose groups the plan would overwrite.
+def check_optimizer(optimizer: Any) -> float:
+    """Refuse an optimizer whose groups the plan would overwrite; return its one rate.
 
     Raises:
         PlanError: it has several rates, group keys that its class does not know, or state.
@@ -166,28 +166,78 @@ def check_optimizer(optimizer: Any) -> None:
     # Some optimizers (Adagrad) have state from the start, at step 0.
     if any(float(state.get("step", 0)) > 0 for state in optimizer.state.values()):
         raise PlanError("The optimizer already has state; attach the plan before the first step.")
+    return rates.pop()
 
 
-def check_checkpoint(checkpoint: Path, plan: TuningPlan, *, is_deepspeed: bool) -> None:
+def check_own_groups(optimizer: Any, groups: list[dict[str, Any]]) -> None:
+    """Refuse an optimizer whose members or options would be lost when the plan's groups replace its own.
+
+    Args:
+        optimizer: as the trainer built it.
+        groups: the plan's, from `build_param_groups`.
+
+    Raises:
+        PlanError: it leaves trainable parameters out, or gives some of them a decay or options of their own.
+    """
+    name = type(optimizer).__name__
+    planned = {id(tensor): (label, group) for group in groups for label, tensor in group["params"]}
+    held = {id(tensor): group for group in optimizer.param_groups for tensor in group["params"]}
+    missing = [
+        label for key, (label, group) in planned.items() if key not in held and any(group["multipliers"])
+    ]
+    if missing:
+        raise PlanError(
+            f"The trainer's {name} leaves out {len(missing)} trainable tensors, such as {missing[0]}; the "
+            "plan would train them. Turn their gradients off, or give them the multiplier 0."
+        )
+    own = [key for key in optimizer.defaults if key not in ("lr", "weight_decay")]
+    for key in own:
+        values = [group.get(key) for group in optimizer.param_groups]
+        if any(value != values[0] for value in values):
+            raise PlanError(
+                f"The trainer's {name} has groups with {key} of their own ({values}); the plan would replace "
+                "them. Use one value for all."
+            )
+        if values and values[0] != optimizer.defaults[key]:
+            for group in groups:
+                group[key] = values[0]
+    for key, (label, group) in planned.items():
+        decay = held[key].get("weight_decay") if key in held else None
+        if decay is not None and decay != group["weight_decay"]:
+            raise PlanError(
+                f"The trainer's {name} decays {label} by {decay:g}; the plan would decay it by "
+                f"{group['weight_decay']:g} (the trainer's `weight_decay` and `get_decay_parameter_names`). "
+                "Set the decay there."
+            )
+
+
+def check_checkpoint(checkpoint: Path, plan: TuningPlan, base_rate: float, *, is_deepspeed: bool) -> None:
     """Refuse a checkpoint whose optimizer state cannot be compared with the plan by `refuse_other_groups`.
 
     The Trainer goes on without a word where the state is missing: the schedule and its phases would start
     again at 0. DeepSpeed loads it past torch's optimizer; there the receipt of the checkpoint is compared.
 
     Raises:
-        PlanError: the optimizer's or scheduler's state is missing, or the receipt names another plan or none.
+        PlanError: the optimizer's or scheduler's state is missing, or the receipt names another plan, another
+            base rate, or none.
     """
     names = [path.name for path in checkpoint.iterdir()]
     has_state = "scheduler.pt" in names and any("optimizer" in name for name in names)
     if has_state and not is_deepspeed:
         return
     receipt = checkpoint / "plan_receipt.json"
-    written = TuningPlan.from_json(read_json(receipt)["planned"]).fingerprint if receipt.is_file() else "none"
+    content = read_json(receipt) if receipt.is_file() else None
+    written = "none" if content is None else TuningPlan.from_json(content["planned"]).fingerprint
     if written != plan.fingerprint:
         raise PlanError(
             f"The checkpoint {checkpoint} was written under another plan ({written}, this one is "
             f"{plan.fingerprint}). Resume with the plan of the checkpoint, or start a new run from its "
             "weights."
+        )
+    if content is not None and content["base_rate"] != base_rate:
+        raise PlanError(
+            f"The checkpoint's base rate is {content['base_rate']}, this run's {base_rate}: the old rate "
+            "would win in silence. Start a new run from its weights."
         )
     if not is_deepspeed:
         raise PlanError(

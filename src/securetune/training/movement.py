@@ -22,7 +22,9 @@ BAND = 1e2
 """For other optimizers: the largest movement per element, over rate x max(1, |gradient|)."""
 SPREADS = (5.0, 2.0, 2.0)
 """For other optimizers: how far two groups may lie apart in their movement over rate; over rate x gradient;
-or over rate x weight. One of the three must agree, as the optimizer's rule may be any of them."""
+or over rate x weight. One of the three must agree where the optimizer's rule may be any of them."""
+_NORMALISED = ("adam", "ademamix", "lion", "rmsprop", "adagrad", "signsgd")
+"""In the names of optimizers whose steps are about as long as the rate, whatever gradient and weight are."""
 LOST = 0.9
 """Share of a tensor's elements whose steps may be rounded away, even at the group's highest rate."""
 NOTABLE = 0.5
@@ -122,13 +124,16 @@ def check_movement(
         return Moved(moved, has_moved)
     expected = expected_step(parameter, old, gradient, group, optimizer)
     lost = _lost_at(top_rate, rate, old, expected, dtype, optimizer)
-    is_idle = not has_moved and has_gradient and dtype in _HALF and rate >= top_rate / 2
+    is_small = dtype in _HALF or rate <= torch.finfo(dtype).eps * float(old.abs().median())
+    is_idle = not has_moved and has_gradient and is_small and rate >= top_rate / 2
     if lost > LOST or (expected is None and is_idle):
         share = "all" if expected is None else f"{lost:.0%}"
+        remedy = "Give it the multiplier 0 if it is not to move"
+        if dtype in _HALF:
+            remedy = "Keep the trained weights in float32 (for LoRA: autocast_adapter_dtype=True)"
         raise PlanNotAppliedError(
             f"{name} cannot move: at rates up to {top_rate:.3g}, {share} of its steps are rounded away in "
-            f"{dtype}. Keep the trained weights in float32 (for LoRA: autocast_adapter_dtype=True) or raise "
-            "the rate."
+            f"{dtype}. {remedy}, or raise the rate."
         )
     # What surely exceeds the precision must have changed something.
     least = rate * gradient.abs().clamp(max=1) if expected is None else expected.abs()
@@ -180,13 +185,30 @@ def expected_step(
     return -rate * first / (second.sqrt() + float(group["eps"])) - (rate * decay * old if is_decoupled else 0)
 
 
-def check_ratios(groups: dict[str, tuple[float, list[Moved]]]) -> None:
+def rule_of(optimizer: Any) -> tuple[int, ...]:
+    """Which of SPREADS may hold for an optimizer that is not known exactly.
+
+    Adam's family, Lion, RMSprop and the like (of torch, bitsandbytes, ...) move by about the rate; Adafactor
+    by the rate, or with `scale_parameter` by rate x weight. RAdam begins as plain momentum, and LAMB scales
+    by the weight: for them and for unknown names any rule may hold.
+    """
+    names = [kind.__name__.lower() for kind in type(optimizer).__mro__]
+    if any(name.startswith(("radam", "lamb")) for name in names):
+        return (0, 1, 2)
+    if any("adafactor" in name for name in names):
+        groups = optimizer.param_groups
+        return (2,) if all(group.get("scale_parameter", True) for group in groups) else (0,)
+    return (0,) if any(word in name for name in names for word in _NORMALISED) else (0, 1, 2)
+
+
+def check_ratios(groups: dict[str, tuple[float, list[Moved]]], rules: tuple[int, ...] = (0, 1, 2)) -> None:
     """Groups of an optimizer we do not know must move in the ratio of their rates, within SPREADS.
 
     Only groups whose rates lie further apart than the band are compared, by the medians of their tensors.
 
     Args:
         groups: name -> rate, and how each tensor moved.
+        rules: which of SPREADS may hold; see `rule_of`.
 
     Raises:
         PlanNotAppliedError: two groups do not.
@@ -200,7 +222,7 @@ def check_ratios(groups: dict[str, tuple[float, list[Moved]]]) -> None:
     for name, (rate, values) in medians.items():
         top_rate, top = medians[fastest]
         ratios = [one / max(other, 1e-30) for one, other in zip(values, top)]
-        agrees = any(1 / band <= ratio <= band for band, ratio in zip(SPREADS, ratios))
+        agrees = any(1 / SPREADS[rule] <= ratios[rule] <= SPREADS[rule] for rule in rules)
         if rate * SPREADS[0] <= top_rate and not agrees:
             raise PlanNotAppliedError(
                 f"Group {name} moved {ratios[0]:.3g} times as far for its rate as group {fastest}, where "
@@ -243,8 +265,8 @@ def _lost_at(
     dtype: torch.dtype,
     optimizer: Any,
 ) -> float:
-    """Share of the steps that a half-precision tensor rounds away even at the group's highest rate."""
-    if dtype not in _HALF or expected is None or not top_rate:
+    """Share of the steps that the tensor's precision rounds away even at the group's highest rate."""
+    if expected is None or not top_rate:
         return 0.0
     # Adam's steps are about as long as the rate.
     steps = torch.full_like(old, top_rate) if _is_adam(optimizer) else expected.abs() * (top_rate / rate)

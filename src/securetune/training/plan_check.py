@@ -11,13 +11,23 @@ from securetune.errors import PlanNotAppliedError
 from securetune.plan import TuningPlan
 from securetune.training.coverage import check_all_trained, check_coverage, check_trainable
 from securetune.training.group_norms import gradient_norm, update_norm
-from securetune.training.movement import NOTABLE, Before, Moved, check_movement, check_ratios, sample
-from securetune.training.schedule import phase_at
+from securetune.training.movement import (
+    NOTABLE,
+    Before,
+    Moved,
+    check_movement,
+    check_ratios,
+    rule_of,
+    sample,
+)
+from securetune.training.schedule import phase_at, phase_steps
 
 log = logging.getLogger("securetune")
 
 _FOLLOWED = 8
 """Steps for which tensors without a gradient at the verified step (LoRA's A, idle experts) are followed."""
+_ENOUGH = 3
+"""Of these, steps after which a group without any gradient is an error where the phase or the run ends."""
 
 
 class PlanCheck:
@@ -48,6 +58,7 @@ class PlanCheck:
         self._before: dict[int, Before] = {}
         self._samples: dict[int, torch.Tensor] = {}
         self._steps: float | None = None
+        self._optimizer: Any = None
         self._still: list[tuple[str, torch.Tensor, torch.Tensor]] = []
         """What has the multiplier 0 in this phase: name, tensor, and its sample when the phase began."""
 
@@ -74,6 +85,7 @@ class PlanCheck:
             PlanNotAppliedError: weights at multiplier 0 moved, or no step of the last phase was verified.
         """
         self._check_still()
+        self._check_idle()
         if self._unseen is None and any(self.rates.values()):
             raise PlanNotAppliedError(
                 "All steps of the last phase were skipped by the loss scaler, or the optimizer made none: "
@@ -103,10 +115,24 @@ class PlanCheck:
                     f"Group {name} does not hold the parameters or multipliers that the plan gave it: a "
                     "checkpoint of another plan was loaded. Resume with the plan of the checkpoint."
                 )
+            if group.get("base_rate", self.base_rate) != self.base_rate:
+                raise PlanNotAppliedError(
+                    f"Group {name} has the base rate {group['base_rate']:.3g} of a checkpoint, this run's is "
+                    f"{self.base_rate:.3g}: the old one would win. Start a new run from its weights."
+                )
+            ends = phase_steps(self.plan, self._total) if self._total and len(self.plan.phases) > 1 else None
+            if ends is not None and group.get("phase_steps", ends) != ends:
+                raise PlanNotAppliedError(
+                    f"The phases of group {name} end with the steps {group['phase_steps']} of a checkpoint, "
+                    f"this run's with {ends}: it has another number of steps, and the phases would move. "
+                    "Resume with the same number, or start a new run from its weights."
+                )
 
     def check_rates(self, optimizer: Any, scheduler: Any, step: int) -> None:
         """Check the rates alone; see `before_step`."""
         phase = phase_at(self.plan, step, self._total) if self._total else 0
+        if phase != self._phase:
+            self._check_idle()
         self.rates = self._checked_rates(optimizer, scheduler, phase)
         if phase != self._phase:
             self._phase, self._unseen, self._follow = phase, None, _FOLLOWED
@@ -141,9 +167,9 @@ class PlanCheck:
             self._check_still()
             self._still = self._held_still(optimizer)
         is_first = self._unseen is None and any(rate > 0 for rate in self.rates.values())
-        if is_first:
-            check_coverage(model, optimizer)
+        check_coverage(model, optimizer)
         check_trainable(optimizer)
+        self._optimizer = optimizer
         groups = optimizer.param_groups
         unseen = self._unseen or set()
         self._before = {
@@ -186,7 +212,8 @@ class PlanCheck:
         moved = {g["group_name"]: self._moved_of(g, before, optimizer) for g in optimizer.param_groups}
         groups = {g["group_name"]: self._entry(g, moved[g["group_name"]]) for g in optimizer.param_groups}
         if self._unseen is None:
-            check_ratios({name: (self.rates[name], found) for name, found in moved.items()})
+            ratios = {name: (self.rates[name], found) for name, found in moved.items()}
+            check_ratios(ratios, rule_of(optimizer))
             _warn_of_lost_steps(moved)
             phase = self.plan.phases[self._phase].name
             self.verified.append({"step": step + 1, "phase": phase, "groups": groups})
@@ -200,7 +227,7 @@ class PlanCheck:
         self._follow -= any(bool(Before.of(p).gradient_of(p).any()) for p in others)
         is_over = self._follow <= 0
         if is_over:
-            check_all_trained(optimizer, before, idle, _FOLLOWED)
+            check_all_trained(optimizer, self.rates, idle, _FOLLOWED)
         moving = {id(p) for group in optimizer.param_groups if group["lr"] > 0 for p in group["params"]}
         self._unseen = set() if is_over else idle & moving
 
@@ -212,6 +239,12 @@ class PlanCheck:
             if self._groups[group["group_name"]][self._phase] == 0
             for name, parameter in zip(_names(group), group["params"])
         ]
+
+    def _check_idle(self) -> None:
+        """A group that had no gradient up to the end of the phase or of the run took no part."""
+        followed = _FOLLOWED - self._follow
+        if self._unseen and self._follow > 0 and followed >= _ENOUGH:
+            check_all_trained(self._optimizer, self.rates, self._unseen, followed)
 
     def _check_still(self) -> None:
         for name, parameter, start in self._still:

@@ -15,6 +15,7 @@ from securetune.training import checks
 from securetune.training.attach import freeze_unmoved
 from securetune.training.coverage import check_coverage
 from securetune.training.param_groups import build_param_groups
+from securetune.training.phase_clock import PhaseClock
 from securetune.training.plan_check import PlanCheck, unwrapped
 
 
@@ -141,6 +142,7 @@ def verify_steps(
     check.expect(optimizer)
     check.expect_schedule(getattr(inner, "securetune_phases", 0))
     steps = {"made": 0, "is_dry": False}
+    clock = PhaseClock(plan, inner)
 
     def before(stepping: Any, *_: Any) -> None:
         check.check_groups(stepping)
@@ -148,7 +150,7 @@ def verify_steps(
         if steps["is_dry"]:
             # Nothing moves. torch's distributed checkpoints make such a step to create the state.
             return
-        step = steps["made"] if inner is None else inner.last_epoch
+        step = steps["made"] if inner is None else clock.tick()
         check.before_step(stepping, inner, step, model=model)
 
     def after(stepping: Any, *_: Any) -> None:
@@ -160,24 +162,37 @@ def verify_steps(
     inside.register_step_pre_hook(before)
     inside.register_step_post_hook(after)
     inside.register_load_state_dict_pre_hook(checks.refuse_other_groups)
-    inside.securetune_check = check
+    inside.securetune_check, inside.securetune_clock, inside.securetune_steps = check, clock, steps
     return optimizer
 
 
-def finish(optimizer: Any) -> list[dict[str, Any]]:
+def finish(optimizer: Any, steps: int | None = None) -> list[dict[str, Any]]:
     """Check the end of a run of `verify_steps` or `PlanOptimizer`, and return what was verified.
 
-    Call it after the last step: nothing else notices there that another optimizer made the steps.
+    Call it after the last step: nothing else notices there that another optimizer made the steps. With the
+    scheduler (of `verify_steps`) or `steps` it also notices an optimizer that was replaced on the way.
+
+    Args:
+        optimizer: of `verify_steps` or `PlanOptimizer`.
+        steps: optimizer steps that the loop has counted, at positive rates and not skipped by a scaler.
 
     Raises:
-        PlanNotAppliedError: no step was made, or the optimizer was replaced and this one never stepped;
+        PlanNotAppliedError: no step was made, or the optimizer was replaced; the last phase never came;
             weights with the multiplier 0 moved; or every step of the last phase was skipped.
     """
-    check: PlanCheck = unwrapped(optimizer).securetune_check
+    inside = unwrapped(optimizer)
+    check: PlanCheck = inside.securetune_check
+    made = inside.securetune_steps["made"]
+    if steps is not None and made != steps:
+        raise PlanNotAppliedError(
+            f"The loop counted {steps} optimizer steps, the optimizer that holds the plan made {made}: "
+            "another one made the rest."
+        )
     if not check.has_verified:
         raise PlanNotAppliedError(
             "The optimizer that holds the plan made no step at a positive learning rate: something replaced "
             "it, or the loop never called its `step()`."
         )
+    inside.securetune_clock.finish()
     check.end()
     return check.verified

@@ -109,6 +109,12 @@ class SafetyCallback(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Measure the start; a resumed run reads it from the output directory."""
+        if self.budget is not None and args.save_total_limit and args.metric_for_best_model is not None:
+            raise ConfigError(
+                "SafetyCallback: with metric_for_best_model the trainer protects its own best checkpoint, "
+                f"and save_total_limit={args.save_total_limit} may delete the last one inside the budget. "
+                "Drop one of the three."
+            )
         self._started = time.monotonic()
         self.seconds = 0.0
         file = Path(args.output_dir) / "safety_start.json"
