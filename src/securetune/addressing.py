@@ -65,6 +65,7 @@ class Address:
         return cls(int(layer), path)
 
 
+@lru_cache(maxsize=2**16)
 def unwrapped_name(parameter_name: str) -> str:
     """The name without what DDP, FSDP1, activation checkpointing, compile and `PeftModel` put around it.
 

@@ -53,7 +53,9 @@ class PlanGuard(PlanCheck, TrainerCallback):
         else:
             measure = _is_logged(args, state)
             self._norms_step = state.global_step + 1 if measure else self._norms_step
-            self.before_step(optimizer, scheduler, step, model=kwargs.get("model"), measure=measure)
+            is_last = state.global_step + 1 >= state.max_steps
+            told = {"model": kwargs.get("model"), "measure": measure, "is_last": is_last}
+            self.before_step(optimizer, scheduler, step, **told)
 
     def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Compare the movement with what the rates and the optimizer's state imply."""

@@ -20,6 +20,7 @@ from securetune.training.movement import (
     rule_of,
     sample,
 )
+from securetune.training.rates import checked_rates
 from securetune.training.schedule import phase_at, phase_steps
 
 log = logging.getLogger("securetune")
@@ -27,7 +28,9 @@ log = logging.getLogger("securetune")
 _FOLLOWED = 8
 """Steps for which tensors without a gradient at the verified step (LoRA's A, idle experts) are followed."""
 _ENOUGH = 3
-"""Of these, steps after which a group without any gradient is an error where the phase or the run ends."""
+"""Of these, steps after which a group without any gradient is an error where a phase or the run ends."""
+_LOOK = 10
+"""The whole model is walked through at so many first steps, and at every so many later on."""
 
 
 class PlanCheck:
@@ -59,6 +62,7 @@ class PlanCheck:
         self._samples: dict[int, torch.Tensor] = {}
         self._steps: float | None = None
         self._optimizer: Any = None
+        self._looks = 0
         self._still: list[tuple[str, torch.Tensor, torch.Tensor]] = []
         """What has the multiplier 0 in this phase: name, tensor, and its sample when the phase began."""
 
@@ -133,7 +137,8 @@ class PlanCheck:
         phase = phase_at(self.plan, step, self._total) if self._total else 0
         if phase != self._phase:
             self._check_idle()
-        self.rates = self._checked_rates(optimizer, scheduler, phase)
+        wanted = {name: values[phase] for name, values in self._groups.items()}
+        self.rates = checked_rates(optimizer, scheduler, wanted, self.base_rate)
         if phase != self._phase:
             self._phase, self._unseen, self._follow = phase, None, _FOLLOWED
             self._moved.clear()
@@ -147,7 +152,14 @@ class PlanCheck:
             self._unseen, self.has_verified = set(), True
 
     def before_step(
-        self, optimizer: Any, scheduler: Any, step: int, *, model: Any = None, measure: bool = False
+        self,
+        optimizer: Any,
+        scheduler: Any,
+        step: int,
+        *,
+        model: Any = None,
+        measure: bool = False,
+        is_last: bool = False,
     ) -> None:
         """Check the rates; copy a sample of the tensors that this step verifies or measures.
 
@@ -157,6 +169,7 @@ class PlanCheck:
             step: 0-based index of this optimizer step.
             model: to check that every trainable parameter is in the optimizer.
             measure: whether to compute the groups' norms at this step.
+            is_last: whether no step follows: the model is looked through then, as at the first steps.
 
         Raises:
             PlanNotAppliedError: a rate is not the planned one, or a trainable tensor has none.
@@ -167,7 +180,9 @@ class PlanCheck:
             self._check_still()
             self._still = self._held_still(optimizer)
         is_first = self._unseen is None and any(rate > 0 for rate in self.rates.values())
-        check_coverage(model, optimizer)
+        self._looks += 1
+        if is_first or is_last or self._looks <= _LOOK or self._looks % _LOOK == 0:
+            check_coverage(model, optimizer)
         check_trainable(optimizer)
         self._optimizer = optimizer
         groups = optimizer.param_groups
@@ -264,39 +279,6 @@ class PlanCheck:
         has_not_counted = steps is not None and steps <= (self._steps or 0.0)
         return has_not_counted or any(p.grad is not None and not p.grad.isfinite().all() for p in held)
 
-    def _checked_rates(self, optimizer: Any, scheduler: Any, phase: int) -> dict[str, float]:
-        """All groups' rates must stand in the ratio of their multipliers, and be what the schedule set."""
-        rates = {group.get("group_name", "unnamed"): float(group["lr"]) for group in optimizer.param_groups}
-        wanted = {name: values[phase] for name, values in self._groups.items()}
-        kind = type(scheduler).__name__ if scheduler else "unknown"
-        if rates.keys() != wanted.keys():
-            raise PlanNotAppliedError(
-                f"The optimizer's groups {list(rates)} are not the plan's {list(wanted)}: groups were added, "
-                "dropped or renamed after the optimizer was built. Build groups from the plan only."
-            )
-        # The reference is what the schedule makes of the fastest group.
-        top = max(wanted, key=lambda name: wanted[name])
-        unit = rates[top] / wanted[top] if wanted[top] else 0.0
-        for name, multiplier in wanted.items():
-            if not _is_close(rates[name], unit * multiplier):
-                raise PlanNotAppliedError(
-                    f"Group {name} has the learning rate {rates[name]:.3g}; the plan says {multiplier:g} x "
-                    f"{unit:.3g} = {unit * multiplier:.3g}. The scheduler ({kind}) or a callback changed it."
-                )
-        if unit > self.base_rate * (1 + 1e-6):
-            raise PlanNotAppliedError(
-                f"The rate of multiplier 1 is {unit:.3g}, above the base learning rate {self.base_rate:.3g}. "
-                f"The scheduler ({kind}) or a callback raised it."
-            )
-        if isinstance(scheduler, torch.optim.lr_scheduler.LambdaLR):
-            for (name, rate), scheduled in zip(rates.items(), scheduler.get_last_lr()):
-                if not _is_close(rate, float(scheduled)):
-                    raise PlanNotAppliedError(
-                        f"Group {name} has the learning rate {rate:.3g}; the scheduler ({kind}) set "
-                        f"{float(scheduled):.3g}. A callback changed it."
-                    )
-        return rates
-
     def _moved_of(self, group: dict[str, Any], before: dict[int, Before], optimizer: Any) -> list[Moved]:
         top_rate = self.base_rate * max(self._groups[group["group_name"]])
         found = []
@@ -344,7 +326,3 @@ def unwrapped(optimizer: Any) -> Any:
         optimizer = optimizer.optimizer
     inner = getattr(optimizer, "optimizer", None)
     return inner if isinstance(inner, torch.optim.Optimizer) else optimizer
-
-
-def _is_close(rate: float, planned: float) -> bool:
-    return abs(rate - planned) <= 1e-6 * max(planned, abs(rate))

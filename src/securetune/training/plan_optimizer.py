@@ -163,6 +163,7 @@ def verify_steps(
     inside.register_step_post_hook(after)
     inside.register_load_state_dict_pre_hook(checks.refuse_other_groups)
     inside.securetune_check, inside.securetune_clock, inside.securetune_steps = check, clock, steps
+    inside.securetune_model = model
     return optimizer
 
 
@@ -194,5 +195,6 @@ def finish(optimizer: Any, steps: int | None = None) -> list[dict[str, Any]]:
             "it, or the loop never called its `step()`."
         )
     inside.securetune_clock.finish()
+    check_coverage(inside.securetune_model, optimizer)
     check.end()
     return check.verified
