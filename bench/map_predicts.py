@@ -1,7 +1,8 @@
 """Does any map predict what real tuning does? The deciding table of docs/analysis.md.
 
 Usage: python bench/map_predicts.py [MODEL] [--adapter DIR] [--chat-template FILE] [--work runs/map-predicts]
-       [--addresses 24] [--sets 12] [--seeds 2] [--prompts 60] [--steps 10] [--rate 2e-3] [--quick]
+       [--addresses 24] [--sets 12] [--seeds 2] [--prompts 60] [--steps 10] [--rate 2e-3] [--closed-form]
+       [--quick]
 
 Trains one address at a time, then random sets of a quarter of the parameters, with LoRA on our benign tuning
 set, with every seed. On harmful prompts of the package's evaluation part, which no map has seen, it measures
@@ -186,9 +187,10 @@ class Bench:
             for kind, size in sampled:
                 one = Perturbation(kind, size, updates=updates if kind == "update" else None)
                 found[f"{name}, {kind}"] = self.mapped(replace(task, perturbation=one))
-                found[f"{name}, {kind} (sampled)"] = self.mapped(
-                    replace(task, method="monte-carlo", draws=1, texts=texts[:8], perturbation=one)
-                )
+                if not self.options.closed_form:
+                    found[f"{name}, {kind} (sampled)"] = self.mapped(
+                        replace(task, method="monte-carlo", draws=1, texts=texts[:8], perturbation=one)
+                    )
             print(f"maps of {name} are made", flush=True)
         lora = found["probe, gaussian"]
         for norm, values in (("L2", lora.lora_l2), ("L1", lora.lora_l1)):
@@ -241,6 +243,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--probe-l2", type=float, default=AnalysisSettings().probe_l2)
+    parser.add_argument("--closed-form", action="store_true", help="leave out the sampled maps")
     parser.add_argument("--quick", action="store_true", help="4 addresses, 4 sets, 2 steps: a smoke test")
     options = parser.parse_args()
     if options.quick:
