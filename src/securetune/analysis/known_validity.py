@@ -1,7 +1,7 @@
 """How well maps predict what training costs, where we measured it: docs/analysis.md, the embedded model.
 
-Ten steps, in which hardly a refusal is lost. After thirty, when most are, no map was shown to predict which of
-ten random sets loses more.
+Ten steps, in which hardly a refusal is lost. After thirty, when most are, no map was shown to predict which
+of ten random sets loses more.
 """
 
 from __future__ import annotations
