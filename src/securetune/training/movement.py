@@ -105,7 +105,7 @@ def check_movement(
 
     Raises:
         PlanNotAppliedError: it moved at rate 0, or by another amount than its rate implies, or nearly all of
-            its steps are rounded away.
+            its steps are rounded away in half precision (in another one its `lost` says so).
         TrainingError: it is not finite any more.
     """
     old, new = before.values.float(), sample(parameter).float()
@@ -127,13 +127,13 @@ def check_movement(
     is_small = dtype in _HALF or rate <= torch.finfo(dtype).eps * float(old.abs().median())
     is_idle = not has_moved and has_gradient and is_small and rate >= top_rate / 2
     if lost > LOST or (expected is None and is_idle):
+        if dtype not in _HALF:
+            return Moved(moved, has_moved, 1.0 if expected is None else lost)
         share = "all" if expected is None else f"{lost:.0%}"
-        remedy = "Give it the multiplier 0 if it is not to move"
-        if dtype in _HALF:
-            remedy = "Keep the trained weights in float32 (for LoRA: autocast_adapter_dtype=True)"
         raise PlanNotAppliedError(
             f"{name} cannot move: at rates up to {top_rate:.3g}, {share} of its steps are rounded away in "
-            f"{dtype}. {remedy}, or raise the rate."
+            f"{dtype}. Keep the trained weights in float32 (for LoRA: autocast_adapter_dtype=True) or raise "
+            "the rate."
         )
     # What surely exceeds the precision must have changed something.
     least = rate * gradient.abs().clamp(max=1) if expected is None else expected.abs()

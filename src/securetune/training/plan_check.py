@@ -12,6 +12,7 @@ from securetune.plan import TuningPlan
 from securetune.training.coverage import check_all_trained, check_coverage, check_trainable
 from securetune.training.group_norms import gradient_norm, update_norm
 from securetune.training.movement import (
+    LOST,
     NOTABLE,
     Before,
     Moved,
@@ -229,7 +230,7 @@ class PlanCheck:
         if self._unseen is None:
             ratios = {name: (self.rates[name], found) for name, found in moved.items()}
             check_ratios(ratios, rule_of(optimizer))
-            _warn_of_lost_steps(moved)
+            _check_lost_steps(moved)
             phase = self.plan.phases[self._phase].name
             self.verified.append({"step": step + 1, "phase": phase, "groups": groups})
         else:
@@ -299,13 +300,23 @@ class PlanCheck:
         }
 
 
-def _warn_of_lost_steps(moved: dict[str, list[Moved]]) -> None:
+def _check_lost_steps(moved: dict[str, list[Moved]]) -> None:
+    pooled: dict[str, list[Moved]] = {}
     for name, found in moved.items():
+        # What does not decay is a group of its own, at the same rate.
+        pooled.setdefault(name.partition("/")[0], []).extend(found)
+    for name, found in pooled.items():
+        if found and all(entry.lost > LOST for entry in found):
+            raise PlanNotAppliedError(
+                f"Group {name} cannot move: even at its highest rate the steps of all its {len(found)} "
+                "tensors are rounded away in their precision. Raise the rate, or give it the multiplier 0 if "
+                "it is not to move."
+            )
         lost = [entry.lost for entry in found if entry.lost >= NOTABLE]
         if lost:
             log.warning(
                 "group %s: in %d of %d tensors half of the steps or more (up to %.0f%%) are rounded away, "
-                "because the weights are in half precision. Keep trained weights in float32.",
+                "because of the weights' precision. Keep trained weights in float32, or raise the rate.",
                 *(name, len(lost), len(found), 100 * max(lost)),
             )
 
