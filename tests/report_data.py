@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from securetune.evaluation.statistics import Rate
+from securetune.report.asked import AnswerKind
 from securetune.report.data import (
     Ability,
     Answer,
@@ -259,6 +260,16 @@ def cards() -> tuple[DataCard, ...]:
     )
 
 
+def answer_kinds() -> tuple[AnswerKind, ...]:
+    shares = {"refusal": 60, "evasion": 5, "partial": 10, "compliance": 45}
+    rates = {kind: Rate.of([True] * hits + [False] * (N - hits)) for kind, hits in shares.items()}
+    return tuple(
+        AnswerKind(model, "harmful", JUDGES[0], kind, rate.value, rate.low, rate.high, rate.n, 0)
+        for model in MODELS
+        for kind, rate in rates.items()
+    )
+
+
 def report_data(**changes: Any) -> ReportData:
     data = ReportData(
         title="Safety of tuned models: demo",
@@ -290,6 +301,7 @@ def report_data(**changes: Any) -> ReportData:
         timeline=timeline(),
         flips=flips(),
         abilities=abilities(),
+        answer_kinds=answer_kinds(),
     )
     return replace(data, **changes)
 
