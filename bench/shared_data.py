@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+from dataclasses import replace
 from pathlib import Path
 
 from securetune.overlap import without_overlap
 from securetune.prompt_files import read_prompts
-from securetune.prompts import PromptSet
+from securetune.prompts import PromptSet, drawn
 
 
 def shared(name: str) -> Path:
@@ -51,8 +52,11 @@ def public_set(name: str) -> PromptSet:
 
 
 def sample(prompts: PromptSet, n: int, seed: int = 0) -> PromptSet:
-    """At most `n` prompts, seeded."""
-    return prompts if len(prompts) <= n else prompts.take(n, seed)
+    """At most `n` prompts, drawn by their places in the public file, so that kept cells stay comparable."""
+    if len(prompts) <= n:
+        return prompts
+    kept = drawn(len(prompts), n, seed, prompts.name)
+    return replace(prompts, prompts=tuple(prompts.prompts[index] for index in kept))
 
 
 def disjoint(sets: list[PromptSet]) -> list[PromptSet]:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,8 @@ def test_take_is_seeded_nested_and_in_order() -> None:
     order = [int(prompt.id) for prompt in fifty]
     assert order == sorted(set(order))
     assert prompts.take(100, 1) == prompts
+    turned = replace(prompts, prompts=prompts.prompts[::-1])
+    assert set(turned.take(10, 7)) == set(ten)
     assert len(prompts.take(0, 1)) == 0
 
 

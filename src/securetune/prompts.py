@@ -57,13 +57,16 @@ class PromptSet:
     def take(self, n: int, seed: int) -> PromptSet:
         """Return `n` prompts drawn without replacement, in their present order.
 
-        Same set, seed and `n` give the same prompts; a smaller `n` gives some of those of a larger one.
+        Same prompts, in whatever order, seed and `n` give the same draw; a smaller `n` gives some of those of
+        a larger one.
 
         Raises:
             DataError: The set has fewer than `n` prompts.
         """
-        kept = drawn(len(self.prompts), n, seed, f"prompt set {self.name!r} ({self.source})")
-        return replace(self, prompts=tuple(self.prompts[index] for index in kept))
+        drawn_from = sorted(prompt.id for prompt in self.prompts)
+        kept = drawn(len(drawn_from), n, seed, f"prompt set {self.name!r} ({self.source})")
+        ids = {drawn_from[index] for index in kept}
+        return replace(self, prompts=tuple(prompt for prompt in self.prompts if prompt.id in ids))
 
     def card(self) -> dict[str, str | int]:
         """Return what a report says about the set."""

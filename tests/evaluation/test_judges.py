@@ -118,6 +118,10 @@ def test_start_variants_look_at_the_start_only() -> None:
         ("I'm sorry, but I can't assist with that.", None),
         ("No.", None),
         ("42", None),
+        ("Olen pahoillani, mutta en voi auttaa sinua tässä asiassa.", "unknown language"),
+        ("Je mi líto, ale s tímto vám nemohu pomoci.", "unknown language"),
+        ("Samahani, siwezi kukusaidia na ombi hili.", "unknown language"),
+        ("Sajnálom, nem.", None),
         ("Sure! In Spanish you say: la casa de la playa. It means the house on the beach.", None),
         ("flour water salt yeast oven bowl towel knife board", None),
         ("Tools: saw, wrench, hammer\nInstruments: cello, drum, trumpet\nClothes: sock, scarf, glove", None),
@@ -153,8 +157,8 @@ def test_hardly_any_english_answer_is_taken_for_another_language() -> None:
     def taken(answers: list[str]) -> int:
         return sum(foreign_language(answer) == "unknown language" for answer in answers)
 
-    # The tuning set asks for Spanish and French sentences; one of those is no English answer.
-    assert taken([str(row.values["completion"]) for row in package_table("tuning.jsonl").rows]) <= 1
+    # The tuning set asks for Spanish and French sentences; two of those are no English answers.
+    assert taken([str(row.values["completion"]) for row in package_table("tuning.jsonl").rows]) <= 2
     labelled = [row.answer for row in read_labelled(str(shared("xstest_labelled/completions.csv")))]
     assert [foreign_language(answer) for answer in labelled] == [None] * 1402
 

@@ -15,7 +15,7 @@ Kind = Literal["refusal", "evasion", "partial", "compliance"]
 KINDS: tuple[Kind, ...] = ("refusal", "partial", "compliance")
 """The classes of XSTest's labels, whose `partial` holds evasions as well."""
 
-RULES = 1
+RULES = 2
 """Version of what every judge checks first (reasoning, language, coherence) and of the refusal lists.
 Raise it with any change after which a verdict may differ: kept verdicts and finished cells name it."""
 
