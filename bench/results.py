@@ -16,7 +16,7 @@ import re
 from pathlib import Path
 
 from securetune.__main__ import main as securetune
-from securetune.compare.cells import read_cells
+from securetune.compare.cells import plan_cells, read_cells
 from securetune.compare.results import describe_cells
 from securetune.compare.tables import write_tables
 from securetune.config import Config, load_settings
@@ -57,7 +57,8 @@ def tables(name: str, document: Path) -> dict:
     """Put the tables of one comparison between its markers; return what the last line says of it."""
     settings = load_settings(Config, ROOT / RECIPES[name], [])
     cells = read_cells(ROOT / "bench" / "results" / name)
-    content = describe_cells(cells, settings.evaluate.judges[0], settings.compare.baselines)
+    planned = plan_cells(settings)
+    content = describe_cells(cells, settings.evaluate.judges[0], settings.compare.baselines, planned)
     begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
     written = write_tables(content)
     print(written)

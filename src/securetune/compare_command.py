@@ -68,12 +68,14 @@ def compare(
 
 
 def _tables(cells: Any, settings: Any, judge: str | None, out: Path) -> tuple[dict[str, Any], str]:
+    from securetune.compare.cells import plan_cells
     from securetune.compare.page import render_page
     from securetune.compare.results import describe_cells
     from securetune.compare.tables import write_tables
     from securetune.files import write_json, write_text
 
-    content = describe_cells(cells, judge or settings.evaluate.judges[0], settings.compare.baselines)
+    judge = judge or settings.evaluate.judges[0]
+    content = describe_cells(cells, judge, settings.compare.baselines, plan_cells(settings))
     text = write_tables(content)
     write_json(out / "comparison.json", content)
     write_text(out / "comparison.md", text)

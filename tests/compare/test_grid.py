@@ -14,7 +14,8 @@ from securetune.__main__ import main
 from securetune.compare.cells import START, Cell, CellKey, plain_rate, plan_cells, read_cells
 from securetune.compare.grid import Grid
 from securetune.config import Config, load_settings, validate
-from securetune.errors import ConfigError, TrainingError, UsageError
+from securetune.errors import ConfigError, DataError, PlanNotAppliedError, TrainingError, UsageError
+from securetune.evaluation.vllm_engine import EngineError
 from securetune.files import read_json
 from securetune.pipeline import Pipeline
 from securetune.training.snapshots import SnapshotCallback
@@ -197,6 +198,42 @@ def test_a_failed_cell_keeps_its_weights_on_the_way_and_a_finished_one_is_made_a
     assert f"Pass --redo {tuned}" in capsys.readouterr().err and cell.stat().st_mtime_ns == before
     assert main([*call, "--redo", tuned]) == 0
     assert cell.stat().st_mtime_ns > before
+
+
+@pytest.mark.parametrize(
+    "error", [TrainingError("x"), PlanNotAppliedError("x"), DataError("x"), EngineError("x")]
+)
+def test_whatever_fails_in_one_cell_the_others_are_made(
+    error: Exception, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+
+    def make(_: Grid, key: CellKey) -> Cell:
+        if key.strategy == "vanilla" and key.rate == 0.5:
+            raise error
+        made.append(key.name)
+        return Cell(key, {}, "harmful", {"harmful": True}, (), 0.0)
+
+    monkeypatch.setattr(Grid, "make", make)
+    grid = Grid(load_settings(Config, config, [*FAST, *COMPARE]), tmp_path)
+    with pytest.raises(TrainingError, match=r"1 of 4 cells failed .*: vanilla\.rate0\.5\.seed0"):
+        grid.run()
+    assert sorted([*made, "vanilla.rate0.5.seed0"]) == CELLS
+
+
+def test_without_the_start_model_no_other_cell_is_made(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[CellKey] = []
+
+    def make(_: Grid, key: CellKey) -> Cell:
+        made.append(key)
+        raise DataError("no prompts")
+
+    monkeypatch.setattr(Grid, "make", make)
+    with pytest.raises(DataError, match="no prompts"):
+        Grid(load_settings(Config, config, [*FAST, *COMPARE]), tmp_path).run()
+    assert made == [START]
 
 
 def test_a_dry_run_lists_the_cells_and_runs_nothing(config: Path, tmp_path: Path, capsys: Any) -> None:

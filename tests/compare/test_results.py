@@ -166,3 +166,90 @@ def test_one_seed_says_that_intervals_are_over_prompts_alone() -> None:
     one = [cell for cell in cells() if cell.key.seed == 0]
     assert "over prompts alone: one seed" in write_tables(describe_cells(one, JUDGE, BASELINES))
     assert "over prompts and seeds" in write_tables(describe_cells(cells(), JUDGE, BASELINES))
+
+
+def changed(found: list[Cell], strategy: str, change: Any) -> list[Cell]:
+    return [
+        replace(cell, points=tuple(map(change, cell.points))) if cell.key.strategy == strategy else cell
+        for cell in found
+    ]
+
+
+def values_of(content: dict[str, Any]) -> dict[str, float]:
+    return {row["name"]: row["value"] for row in content["ranking"]["rows"]}
+
+
+def test_unscored_answers_of_one_strategy_change_no_other_and_give_it_no_verdict() -> None:
+    found = cells(swat=(0.7, 1.62, 4.0))
+
+    def without_compliances(point: Point) -> Point:
+        events = point.outcomes[f"harmful/{JUDGE}"]
+        hidden = {key: None if event else event for key, event in events.items()}
+        return replace(point, outcomes={**point.outcomes, f"harmful/{JUDGE}": hidden})
+
+    straight = describe_cells(found, JUDGE, BASELINES)
+    content = describe_cells(changed(found, "swat", without_compliances), JUDGE, BASELINES)
+    assert "swat" in values_of(straight) and "swat" not in values_of(content)
+    alone = describe_cells([cell for cell in found if cell.key.strategy != "swat"], JUDGE, BASELINES)
+    assert values_of(content) == values_of(alone)
+    assert "answers to harmful are unscored: no verdict" in content["ranking"]["left_out"]["swat"]
+    row = next(row for row in content["matched"] if row["model"] == "swat")
+    assert row["difference"] is None and row["note"].startswith("no verdict: ")
+    assert "swat" not in [row["model"] for row in content["areas"]]
+
+
+def test_every_strategy_is_ranked_or_left_out_with_a_reason() -> None:
+    found = cells(swat=(0.7, 1.62, 4.0), ml_lr=(0.1, 1.62, 4.0))
+    nothing = changed(
+        found, "swat", lambda p: replace(p, outcomes={key: dict.fromkeys(v) for key, v in p.outcomes.items()})
+    )
+    content = describe_cells(nothing, JUDGE, BASELINES)
+    assert {*values_of(content), *content["ranking"]["left_out"]} == {
+        *("vanilla", "random", "early-stopping", "ema", "swat", "ml-lr")
+    }
+    assert content["ranking"]["prompts"] == 60
+
+
+def test_a_rate_that_babbles_leaves_its_curve_and_no_more() -> None:
+    found = cells(ml_lr=(0.1, 1.62, 4.0))
+    babble = [
+        replace(cell, points=tuple(replace(p, coherence={"harmful": 0.5}) for p in cell.points))
+        for cell in (tuned("vanilla", 3.0, seed, 0.95, 1.58, 9.0) for seed in (0, 1, 2))
+    ]
+    content = describe_cells([*found, *babble], JUDGE, BASELINES)
+    assert values_of(content) == values_of(describe_cells(found, JUDGE, BASELINES))
+    text = write_tables(content)
+    assert "vanilla (rate 3, step 60) is left out of its curve: only 50% of its answers" in text
+    row = next(row for row in content["matched"] if row["model"] == "ml-lr")
+    assert "some seeds or rates of plain tuning are left out" in row["note"]
+
+
+def test_a_checkpoint_that_babbles_leaves_the_curve() -> None:
+    found = cells(swat=(0.1, 1.4, 4.0))
+    halfway = changed(
+        found, "swat", lambda p: replace(p, coherence={"harmful": 0.2 if p.step == 30 else 1.0})
+    )
+    places = describe_cells(halfway, JUDGE, BASELINES)["ranking"]["points_left_out"]
+    assert [(place["name"], place["step"]) for place in places] == [("swat", 30)]
+    assert describe_cells(found, JUDGE, BASELINES)["ranking"]["points_left_out"] == []
+
+
+def test_without_any_usable_plain_tuning_the_reason_is_said() -> None:
+    content = describe_cells(
+        changed(cells(), "vanilla", lambda p: replace(p, coherence={"harmful": 0.5})), JUDGE, BASELINES
+    )
+    left_out = content["ranking"]["left_out"]
+    assert left_out["vanilla"].startswith("only 50%") and left_out["early-stopping"].startswith("only 50%")
+    assert left_out["random"] == "there is no plain tuning to be matched with"
+
+
+def test_planned_runs_that_are_missing_are_named() -> None:
+    found = cells(ml_lr=(0.1, 1.62, 4.0))
+    planned = [cell.key for cell in found]
+    assert describe_cells(found, JUDGE, BASELINES, planned)["missing"] == []
+    some = [cell for cell in found if cell.key.strategy != "random" and cell.key.rate != 0.3]
+    content = describe_cells(some, JUDGE, BASELINES, planned)
+    assert content["ranking"]["left_out"]["random"] == "no run of it is finished"
+    text = write_tables(content)
+    assert text.count("**6 of 13 planned runs are missing:** ") == 1
+    assert "Not ranked: random: no run of it is finished." in text

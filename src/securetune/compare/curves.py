@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from securetune.compare.cells import START, Cell, CellKey, Outcomes, Point, plain_rate
+from securetune.compare.weakness import Place, place_of
 from securetune.evaluation.statistics import ReferencePoint, falling, interpolation
 
 Values = Mapping[str, float]
@@ -112,22 +113,26 @@ def missing_runs(cells: Sequence[Cell]) -> dict[int, list[str]]:
     return {seed: names for seed, names in missing.items() if names}
 
 
-def curves(cells: Sequence[Cell], judge: str, axis: Axis, baselines: Sequence[str]) -> dict[str, BySeed]:
+def curves(
+    cells: Sequence[Cell], judge: str, axis: Axis, baselines: Sequence[str], weak: Collection[Place] = ()
+) -> dict[str, BySeed]:
     """Name -> seed -> curve. Plain tuning runs over its rates, its checkpoints are `early-stopping`.
 
     Other strategies run over their rates if they have several, else over their checkpoints. A seed that lacks
-    a rate which another seed has would have another curve, and gets none.
+    a rate which another seed has would have another curve, and gets none. Curves go without `weak` points; a
+    strategy that has no other has no seeds.
     """
     start = next(cell for cell in cells if cell.key == START)
     keys = [cell.key for cell in cells]
     plain = plain_rate(keys)
     found: dict[str, BySeed] = {}
 
-    def add(name: str, seed: int, points: Sequence[Point]) -> None:
-        measured = [reference_point(start.last, start.primary, judge, axis)]
-        measured += [reference_point(point, start.primary, judge, axis) for point in points]
-        usable = [point for point in measured if point is not None]
-        found.setdefault(name, {})[seed] = Curve.through(usable)
+    def add(name: str, seed: int, own: Sequence[tuple[Cell, Point]]) -> None:
+        points = [point for cell, point in own if place_of(cell, point) not in weak]
+        by_seed = found.setdefault(name, {})
+        if points:
+            measured = [reference_point(point, start.primary, judge, axis) for point in (start.last, *points)]
+            by_seed[seed] = Curve.through([point for point in measured if point is not None])
 
     for strategy, seed in dict.fromkeys((key.strategy, key.seed) for key in keys if key != START):
         own = sorted(
@@ -137,15 +142,15 @@ def curves(cells: Sequence[Cell], judge: str, axis: Axis, baselines: Sequence[st
         if len(own) < len({key.rate for key in keys if key.strategy == strategy}):
             found.setdefault(strategy, {})
         elif strategy == "vanilla" or len(own) > 1:
-            add(strategy, seed, [cell.last for cell in own])
+            add(strategy, seed, [(cell, cell.last) for cell in own])
         else:
-            add(strategy, seed, own[0].series())
+            add(strategy, seed, [(own[0], point) for point in own[0].series()])
         for cell in own:
             if strategy == "vanilla" and cell.key.rate == plain:
                 if "early-stopping" in baselines and len(cell.series()) > 1:
-                    add("early-stopping", seed, cell.series())
+                    add("early-stopping", seed, [(cell, point) for point in cell.series()])
                 if cell.series(ema=True):
-                    add("ema", seed, cell.series(ema=True))
+                    add("ema", seed, [(cell, point) for point in cell.series(ema=True)])
     return found
 
 

@@ -13,7 +13,7 @@ from securetune.analysis.rows import Part
 from securetune.compare.cells import START, Cell, CellKey, Point, check_same_inputs, plain_rate, plan_cells
 from securetune.compare.power import DIFFERENCES, Spread
 from securetune.config import Config, parse_strategy
-from securetune.errors import ConfigError, TrainingError, UsageError
+from securetune.errors import ConfigError, SecureTuneError, StaleArtifactError, TrainingError, UsageError
 from securetune.evaluation.evaluate import Evaluation, Suite
 from securetune.evaluation.judges.verdict import RULES
 from securetune.evaluation.kept_verdicts import judge_version
@@ -91,10 +91,11 @@ class Grid:
     def run(self) -> None:
         """Make every cell of this shard that is not there.
 
-        A run that fails does not stop the others, and keeps what it made.
+        A run that fails does not stop the others, and keeps what it made. Without the start model there is
+        nothing to compare with, and no other is made.
 
         Raises:
-            StaleArtifactError: a finished cell was made from other inputs.
+            StaleArtifactError: a finished cell, or a stage that was begun, was made from other inputs.
             TrainingError: some runs failed; the others are finished.
         """
         failed = []
@@ -106,7 +107,9 @@ class Grid:
             log.info("cell %d of %d: %s", number, len(self.own()), key.name)
             try:
                 self.make(key).write(self.cells)
-            except TrainingError as error:
+            except SecureTuneError as error:
+                if key == START or isinstance(error, StaleArtifactError):
+                    raise
                 log.error("%s: %s", key.name, error)
                 failed.append(key.name)
             else:

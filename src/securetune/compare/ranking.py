@@ -136,9 +136,7 @@ def rank(values: Mapping[str, Sequence[Values]], *, draws: int = DRAWS, seed: in
     ]
     adjusted = holm([difference.p_value for _, _, difference in found])
     pairs = tuple(Pair(a, b, difference, p) for (a, b, difference), p in zip(found, adjusted))
-    common = (
-        sorted(set.intersection(*(set(one) for seeds in values.values() for one in seeds))) if names else []
-    )
+    common = common_prompts(values)
     table = np.array([[[one[key] for key in common] for one in values[name]] for name in names])
     shares = _best_shares(table, draws, seed) if common else [None] * len(names)
     rows = []
@@ -151,6 +149,12 @@ def rank(values: Mapping[str, Sequence[Values]], *, draws: int = DRAWS, seed: in
         if mean is not None:
             rows.append(Ranked(name, mean, low, high, shares[index]))
     return Ranking(tuple(sorted(rows, key=lambda row: (row.value, row.name))), pairs)
+
+
+def common_prompts(values: Mapping[str, Sequence[Values]]) -> list[str]:
+    """Prompts that have a value for every name and seed: what the values of a ranking rest on."""
+    every = [set(one) for seeds in values.values() for one in seeds]
+    return sorted(set.intersection(*every)) if every else []
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from securetune.compare.cells import START, Cell, Point
+from securetune.compare.cells import START, Cell, CellKey, Point
 from securetune.compare.curves import (
     LOSS,
     Axis,
@@ -21,11 +21,11 @@ from securetune.compare.curves import (
     share,
 )
 from securetune.compare.power import Spread, power_table
-from securetune.compare.ranking import Ranking, difference_over_seeds, rank
+from securetune.compare.ranking import Ranking, common_prompts, difference_over_seeds, rank
+from securetune.compare.weakness import Place, weaknesses
 from securetune.config import parse_strategy
 from securetune.errors import UsageError
 from securetune.evaluation.statistics import Matched, ReferencePoint, matched_over_seeds, rate_over_seeds
-from securetune.report.lookup import MIN_COHERENT
 from securetune.report.wording import points, points_interval
 
 LEAST = 0.5
@@ -34,13 +34,16 @@ matching at the loss of one that hardly learnt would tell nothing about the othe
 CONTROLS = ("random", "inverted")
 
 
-def describe_cells(cells: Sequence[Cell], judge: str, baselines: Sequence[str]) -> dict[str, Any]:
+def describe_cells(
+    cells: Sequence[Cell], judge: str, baselines: Sequence[str], planned: Sequence[CellKey] = ()
+) -> dict[str, Any]:
     """Everything that `comparison.json` holds.
 
     Args:
         cells: finished ones, with the start model.
         judge: whose verdicts count.
         baselines: of the configuration.
+        planned: every run of the comparison, to name those that are missing.
 
     Raises:
         UsageError: the cells hold no verdicts of the judge.
@@ -49,19 +52,28 @@ def describe_cells(cells: Sequence[Cell], judge: str, baselines: Sequence[str]) 
     judges = {key.rpartition("/")[2] for cell in cells for key in cell.last.outcomes}
     if judge not in judges:
         raise UsageError(f"No verdicts of {judge} in the cells; they have {', '.join(sorted(judges))}.")
-    found = curves(cells, judge, LOSS, baselines)
-    babble = incoherent(cells)
-    ranking, rest = rank_at_matched_loss({name: one for name, one in found.items() if name not in babble})
-    rest["left_out"] = babble | rest["left_out"]
+    weak = weaknesses(cells, judge)
+    found = curves(cells, judge, LOSS, baselines, weak)
+    finished = {cell.key for cell in cells}
+    missing = [key for key in planned if key not in finished]
+    ranking, rest = rank_at_matched_loss({name: one for name, one in found.items() if one})
+    unmade = {key.strategy: "no run of it is finished" for key in missing if key.strategy not in found}
+    rest["left_out"] = _without_curve(found, weak) | unmade | rest["left_out"]
     rest["seeds_left_out"] = missing_runs(cells)
+    rest["points_left_out"] = [
+        {**asdict(place), "reason": reason}
+        for place, reason in sorted(weak.items())
+        if place.name == START.strategy or found.get(place.name)
+    ]
     return {
         "judge": judge,
         "cells": len(cells),
+        "missing": [key.name for key in missing],
         "seconds": sum(cell.seconds for cell in cells),
         "primary": cells[0].primary,
         "suites": dict(cells[0].suites),
         "models": [_model(name, rate, points, cells[0], judge) for name, rate, points in _models(cells)],
-        "matched": _matched(cells, judge),
+        "matched": _matched(cells, judge, weak),
         "ranking": {**rest, "rows": [asdict(row) for row in ranking.rows], "sentence": ranking.sentence()},
         "pairs": [{**asdict(pair), "distinguishable": pair.distinguishable} for pair in ranking.pairs],
         "headlines": headlines(ranking),
@@ -71,34 +83,29 @@ def describe_cells(cells: Sequence[Cell], judge: str, baselines: Sequence[str]) 
     }
 
 
-def incoherent(cells: Sequence[Cell]) -> dict[str, str]:
-    """Strategies whose answers are too often incoherent to be ranked, with the reason.
-
-    Whether babble counts as an attack success or as safe depends on the judge; either would decide a ranking.
-    """
-    found: dict[str, list[float]] = {}
-    for name, _, by_seed in _models(cells):
-        shares = [share for point in by_seed.values() for share in point.coherence.values()]
-        found.setdefault(name, []).append(min(shares, default=1.0))
-    return {
-        name: f"only {min(values):.0%} of its answers in a suite are coherent: no verdict"
-        for name, values in found.items()
-        if name != START.strategy and min(values) < MIN_COHERENT
-    }
+def _without_curve(found: Mapping[str, BySeed], weak: Mapping[Place, str]) -> dict[str, str]:
+    """Why strategies have no curve at all."""
+    reasons: dict[str, str] = {}
+    for name in (name for name, by_seed in found.items() if not by_seed):
+        source = "vanilla" if name == "early-stopping" else name
+        own = [reason for place, reason in sorted(weak.items()) if place.name == source]
+        reasons[name] = f"{own[0]}: no verdict" if own else "no seed has all of its runs"
+    return reasons
 
 
 def rank_at_matched_loss(found: Mapping[str, BySeed]) -> tuple[Ranking, dict[str, Any]]:
     """Rank curves at the lowest held-out loss that all of them reach, seed by seed.
 
     Returns:
-        The ranking, and how it was made: `seeds`, `losses` by seed, `left_out` with reasons.
+        The ranking, and how it was made: `seeds`, `losses` by seed, `prompts` used, `left_out` with reasons.
     """
-    nothing: dict[str, Any] = {"seeds": [], "losses": {}, "left_out": {}}
+    nothing: dict[str, Any] = {"seeds": [], "losses": {}, "prompts": 0, "left_out": {}}
     seeds = sorted(set.intersection(*(set(by_seed) for by_seed in found.values()))) if found else []
     plain = found.get("vanilla", {})
     drops = {seed: plain[seed].highest - plain[seed].lowest for seed in seeds} if plain else {}
     if not seeds or not plain:
-        return rank({}), nothing | {"left_out": {name: "no seed that all have" for name in found}}
+        reason = "no seed that all have" if plain else "there is no plain tuning to be matched with"
+        return rank({}), nothing | {"left_out": {name: reason for name in found}}
     if min(drops.values()) <= 0:
         reason = "plain tuning did not lower the held-out loss"
         return rank({}), nothing | {"seeds": seeds, "left_out": {name: reason for name in found}}
@@ -114,7 +121,15 @@ def rank_at_matched_loss(found: Mapping[str, BySeed]) -> tuple[Ranking, dict[str
         for name, value in shares.items()
         if name not in ranked
     }
-    return rank(values), {"seeds": seeds, "losses": losses, "left_out": left_out}
+    ranking = rank(values)
+    for name in set(values) - {row.name for row in ranking.rows}:
+        left_out[name] = "no prompt was scored under all of its seeds"
+    return ranking, {
+        "seeds": seeds,
+        "losses": losses,
+        "prompts": len(common_prompts(values)),
+        "left_out": left_out,
+    }
 
 
 def headlines(ranking: Ranking) -> list[str]:
@@ -181,12 +196,16 @@ def _model(name: str, rate: float, by_seed: dict[int, Point], cell: Cell, judge:
     }
 
 
-def _matched(cells: Sequence[Cell], judge: str) -> list[dict[str, Any]]:
-    """Every tuned model against plain tuning over its rates, at its own loss, movement and task score."""
+def _matched(cells: Sequence[Cell], judge: str, weak: Mapping[Place, str]) -> list[dict[str, Any]]:
+    """Every tuned model against plain tuning over its rates, at its own loss, movement and task score.
+
+    A weak model has no difference, and plain tuning goes without its weak rates; the notes say so.
+    """
     rows = []
     models = _models(cells)
     start = next(by_seed[0] for name, _, by_seed in models if name == START.strategy)
-    plain = {rate: by_seed for name, rate, by_seed in models if name == "vanilla"}
+    rates = {rate: by_seed for name, rate, by_seed in models if name == "vanilla"}
+    plain = {rate: one for rate, one in rates.items() if not _reason("vanilla", rate, one, weak)}
     for axis in axes(cells):
         for name, rate, by_seed in models:
             if name in (START.strategy, "vanilla"):
@@ -207,20 +226,30 @@ def _matched(cells: Sequence[Cell], judge: str) -> list[dict[str, Any]]:
             ]
             if usable:
                 matched = matched_over_seeds([point for point, _ in usable], [curve for _, curve in usable])
-                matched = replace(matched, note=_note(matched, axis))
+                matched = replace(matched, note=_note(matched, axis, len(plain) < len(rates)))
+                reason = _reason(name, rate, by_seed, weak)
+                if reason is not None:
+                    note = f"no verdict: {reason}"
+                    matched = replace(matched, difference=None, low=None, high=None, note=note)
                 rows.append(
                     {"model": name, "rate": rate, "at": axis.name, "seeds": len(usable), **asdict(matched)}
                 )
     return rows
 
 
-def _note(matched: Matched, axis: Axis) -> str | None:
+def _reason(name: str, rate: float, by_seed: Mapping[int, Point], weak: Mapping[Place, str]) -> str | None:
+    """Why the tuned models of a strategy at a rate are weak, if they are."""
+    return next((weak[place] for p in by_seed.values() if (place := Place(name, rate, p.step)) in weak), None)
+
+
+def _note(matched: Matched, axis: Axis, without_rates: bool) -> str | None:
     """Notes of the matching speak of held-out loss; along other axes they say less."""
-    if matched.note is None or axis is LOSS:
-        return matched.note
+    some = "some seeds or rates of plain tuning are left out"
     if matched.difference is None:
-        return "outside what plain tuning reached at these rates"
-    return "some seeds or rates of plain tuning are left out"
+        return matched.note if axis is LOSS else "outside what plain tuning reached at these rates"
+    if axis is LOSS and matched.note is not None:
+        return matched.note + (f"; {some}" if without_rates else "")
+    return some if without_rates or matched.note is not None else None
 
 
 def _reference(point: Point, suite: str, judge: str, axis: Axis, rate: float | None) -> ReferencePoint | None:
@@ -267,6 +296,8 @@ def _power(found: Mapping[str, BySeed], losses: Mapping[int, float]) -> dict[str
     """Prompts and seeds that differences need, from the median spread of the pairs with plain tuning."""
     spreads = []
     for name, by_seed in found.items():
+        if not by_seed.keys() >= losses.keys():
+            continue
         values = [(by_seed[seed].at(loss), found["vanilla"][seed].at(loss)) for seed, loss in losses.items()]
         gaps = [{key: a[key] - b[key] for key in a if key in b} for a, b in values if a and b]
         spread = Spread.measured(gaps) if name != "vanilla" and len(gaps) == len(losses) else None

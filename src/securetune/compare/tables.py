@@ -14,6 +14,7 @@ def write_tables(content: Mapping[str, Any]) -> str:
     parts = [
         f"Judge: {content['judge']}; ASR is that on `{content['primary']}`. Intervals are 95%, over "
         f"{_covered(content)}. {content['cells']} cells, at least {duration(content['seconds'])} in all.",
+        _missing(content),
         _ranking(content),
         _section("Tuned models", _models(content)),
         _section("Against plain tuning over its rates, at the same ...", _matched(content)),
@@ -27,6 +28,12 @@ def write_tables(content: Mapping[str, Any]) -> str:
 def _covered(content: Mapping[str, Any]) -> str:
     several = any(len(row["seeds"]) > 1 for row in content["models"])
     return "prompts and seeds" if several else "prompts alone: one seed"
+
+
+def _missing(content: Mapping[str, Any]) -> str:
+    names = content["missing"]
+    total = content["cells"] + len(names)
+    return f"**{len(names)} of {total} planned runs are missing:** {', '.join(names)}." if names else ""
 
 
 def _section(title: str, table: str) -> str:
@@ -46,12 +53,19 @@ def _ranking(content: Mapping[str, Any]) -> str:
         span = nats(losses[0]) if len(losses) == 1 else f"{nats(min(losses))} to {nats(max(losses))}"
         lines += [
             f"Held-out loss {span} (the lowest that all reach, by seed), seeds "
-            f"{', '.join(str(seed) for seed in ranking['seeds'])}. Two strategies are told apart if they "
-            "differ after Holm's correction for all pairs; `lowest in` is the share of bootstrap draws.",
+            f"{', '.join(str(seed) for seed in ranking['seeds'])}, {ranking['prompts']} prompts that have a "
+            "verdict for all. Two strategies are told apart if they differ "
+            "after Holm's correction for all pairs; `lowest in` is the share of bootstrap draws.",
             "",
             _table(head, rows),
         ]
     lines += [f"\nNot ranked: {name}: {reason}." for name, reason in ranking["left_out"].items()]
+    lines += [
+        f"\n{row['name']} (rate {row['rate']:g}, step {row['step']}) "
+        + ("is weak: " if row["name"] == "start" else "is left out of its curve: ")
+        + f"{row['reason']}."
+        for row in ranking["points_left_out"]
+    ]
     lines += [
         f"\nSeed {seed} is not in the ranking: {', '.join(names)} missing."
         for seed, names in ranking["seeds_left_out"].items()
