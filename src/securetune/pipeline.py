@@ -201,7 +201,7 @@ class Pipeline(AnalysedModel):
         }
         if settings.chat_template is not None:
             inputs["asked_with"] = digest(read_chat_template(settings.chat_template))
-        self._check_asking(suites, settings)
+        self.check_asking(suites, self.tokenizer, settings)
         stage = self._stage(f"evaluate/{name}", inputs)
         load: Callable[[], tuple[Any, Any]] = partial(self.load_start, quantised=True)
         if weights is not None:
@@ -227,10 +227,15 @@ class Pipeline(AnalysedModel):
 
     def check(self) -> None:
         """Read the data and the prompts, so that mistakes in them show before anything is written."""
-        self._check_asking(self.prompts.suites, self.config.evaluate)
+        self.check_asking(self.prompts.suites, self.tokenizer, self.config.evaluate)
 
-    def _check_asking(self, suites: Sequence[Suite], settings: EvaluateSettings) -> None:
-        tokenizer = copy(self.tokenizer)
+    def check_asking(self, suites: Sequence[Suite], tokenizer: Any, settings: EvaluateSettings) -> None:
+        """Try every system prompt that will be used in the template that models are asked with.
+
+        Raises:
+            ConfigError: the chat template has no place for one.
+        """
+        tokenizer = copy(tokenizer)
         if settings.chat_template is not None:
             tokenizer.chat_template = read_chat_template(settings.chat_template)
         check_system_prompts(tokenizer, [suite.attack for suite in suites], settings)

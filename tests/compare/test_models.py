@@ -22,6 +22,7 @@ from securetune.pipeline import Pipeline
 from securetune.report.data import ReportData
 from securetune.runs.directory import Run
 from tiny import tiny_llama
+from tiny_chat import write_tuning_file
 
 COMMIT = "c" * 40
 FAST = {"limit": 4, "max_new_tokens": 3, "judges": ["refusal-list-qi"]}
@@ -135,6 +136,58 @@ def test_a_tuned_model_that_cannot_be_had_shows_before_the_base_answers(
         with pytest.raises(UsageError, match=found):
             compare_models(pipeline(base, tmp_path / "run"), tuned)
     assert not (tmp_path / "run" / "compare").exists()
+
+
+def other(base: Path, directory: Path, template: str, tokens: int = 0) -> Path:
+    """The base's weights with another chat template, and perhaps more tokens."""
+    model, tokenizer = load_model(str(base))
+    tokenizer.chat_template = template
+    tokenizer.add_tokens([f"<more {index}>" for index in range(tokens)])
+    model.resize_token_embeddings(len(tokenizer))
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return directory
+
+
+PLAIN = (
+    "{% for message in messages %}{{ message['role'] + ': ' + message['content'] + '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
+)
+
+
+def test_models_that_differ_in_more_than_weights_say_so(base: Path, tmp_path: Path) -> None:
+    data = ["--data", str(write_tuning_file(tmp_path / "rows.jsonl"))]
+    words = {"same": 0, "template": 0, "tokens": 3}
+    shown, losses = {}, {}
+    for name, tokens in words.items():
+        tuned = base if name == "same" else other(base, tmp_path / name, PLAIN, tokens)
+        out = tmp_path / f"run-{name}"
+        assert main(command(str(tuned), base, out, *data)) == 0
+        shown[name] = (out / "compare" / "report.md").read_text()
+        rows = read_json(out / "compare" / "results.json")
+        losses[name] = [row for row in rows if row["metric"] == "held_out_loss"]
+    assert [name for name in words if "different chat templates" in shown[name]] == ["template", "tokens"]
+    assert [name for name in words if "different tokens" in shown[name]] == ["tokens"]
+    assert {name: len(rows) for name, rows in losses.items()} == {"same": 2, "template": 2, "tokens": 0}
+    asked = tmp_path / "asked-alike"
+    template = tmp_path / "template.jinja"
+    template.write_text(PLAIN)
+    one = ["--set", f"evaluate.chat_template={template}"]
+    assert main(command(str(tmp_path / "template"), base, asked, *one)) == 0
+    assert "different chat templates" not in (asked / "compare" / "report.md").read_text()
+
+
+def test_a_template_without_a_system_role_shows_before_either_model_answers(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    silent = PLAIN.replace("in messages %}", "in messages if message['role'] != 'system' %}")
+    tuned = other(base, tmp_path / "silent", silent)
+    system = ["--set", "evaluate.system_prompt=Be kind."]
+    for first, second in ((tuned, base), (base, tuned)):
+        out = tmp_path / f"run-{first.name}"
+        assert main(command(str(first), second, out, *system)) == 1
+        assert "system prompt" in capsys.readouterr().err
+        assert not list(out.glob("compare/**/responses.jsonl"))
 
 
 def test_gate_reads_what_evaluate_against_wrote_and_redo_makes_it_again(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +12,7 @@ from typing import Any
 
 from securetune.encoding import encode
 from securetune.evaluation.evaluate import Evaluation, evaluate
+from securetune.evaluation_settings import EvaluateSettings
 from securetune.files import digest, write_json
 from securetune.inputs import Prompts, read_roles
 from securetune.models.fingerprint import checkpoint_files, fingerprint_files
@@ -29,6 +31,17 @@ from securetune.report.external import report_against
 from securetune.report.wording import p_value, percent, points, points_interval
 from securetune.start_model import with_template
 
+log = logging.getLogger("securetune")
+
+OTHER_TEMPLATE = (
+    "The two models have different chat templates, and each is asked with its own: what differs may be the "
+    "template's doing, the held-out loss too. --chat-template asks both with one."
+)
+OTHER_TOKENS = (
+    "The two models have different tokens, so their held-out losses, in nats per token, cannot be compared "
+    "and are not measured."
+)
+
 
 @dataclass(frozen=True)
 class ModelComparison:
@@ -45,9 +58,11 @@ class ModelComparison:
 def compare_models(pipeline: Pipeline, tuned: str, *, show_text: bool = False) -> ModelComparison:
     """Evaluate `tuned` (a model or a PEFT adapter) and the pipeline's model on the same prompts.
 
-    The held-out loss is measured only when the configuration names tuning data. One model is in memory at a
-    time; `tuned` is looked for before anything is answered. Stages are `compare/start` and `compare/tuned`;
-    `compare/results.json` and `compare/comparisons.json` hold the numbers, `compare/report.*` show them.
+    The held-out loss is measured only when the configuration names tuning data and both models have the same
+    tokens. One model is in memory at a time; `tuned` is looked for, and both chat templates are tried, before
+    anything is answered. What differs besides the weights is in the log and in the report. Stages are
+    `compare/start` and `compare/tuned`; `compare/results.json` and `compare/comparisons.json` hold the
+    numbers, `compare/report.*` show them.
 
     Args:
         pipeline: of the start model.
@@ -56,20 +71,26 @@ def compare_models(pipeline: Pipeline, tuned: str, *, show_text: bool = False) -
 
     Raises:
         UsageError: there is no such model or adapter, or its weights are not safetensors.
+        ConfigError: a chat template has no place for a system prompt that will be used.
     """
     load = partial(pipeline.load_start, quantised=True)
     start = _Source("start", pipeline.config.model.id, None, pipeline.tokenizer, load)
     evaluations, tuned_source = {}, _find_tuned(pipeline, tuned)
     prompts = _prompts(pipeline)
+    unlike = _differences(start, tuned_source, pipeline.config.evaluate)
+    for line in unlike:
+        log.warning("%s", line)
     for source in (start, tuned_source):
-        evaluations[source.name] = _evaluate(pipeline, source, prompts)
+        pipeline.check_asking(prompts.suites, source.tokenizer, pipeline.config.evaluate)
+    for source in (start, tuned_source):
+        evaluations[source.name] = _evaluate(pipeline, source, prompts, loss=OTHER_TOKENS not in unlike)
         gc.collect()  # A model holds cycles; the next one needs its memory.
     comparisons = compare_outcomes(evaluations, ("start",), pipeline.config.evaluate.judges)
     rows = [dict(vars(result)) for evaluation in evaluations.values() for result in evaluation.results]
     directory = pipeline.run.path / "compare"
     write_json(directory / "results.json", rows)
     write_json(directory / "comparisons.json", [dict(vars(row)) for row in comparisons])
-    report = report_against(pipeline, tuned, prompts, evaluations, show_text=show_text)
+    report = report_against(pipeline, tuned, prompts, evaluations, unlike, show_text=show_text)
     return ModelComparison(evaluations, comparisons, report)
 
 
@@ -117,10 +138,20 @@ def _find_tuned(pipeline: Pipeline, tuned: str) -> _Source:
     return _Source("tuned", tuned, fingerprint_files(files[0].parent), tokenizer, load)
 
 
-def _evaluate(pipeline: Pipeline, source: _Source, prompts: Prompts) -> Evaluation:
+def _differences(start: _Source, tuned: _Source, settings: EvaluateSettings) -> tuple[str, ...]:
+    """What sets the two apart besides their weights."""
+    found = []
+    if start.tokenizer.get_vocab() != tuned.tokenizer.get_vocab():
+        found.append(OTHER_TOKENS)
+    if settings.chat_template is None and start.tokenizer.chat_template != tuned.tokenizer.chat_template:
+        found.append(OTHER_TEMPLATE)
+    return tuple(found)
+
+
+def _evaluate(pipeline: Pipeline, source: _Source, prompts: Prompts, *, loss: bool) -> Evaluation:
     """Evaluate one of the two; the inputs are those of a run's own evaluations, for `gate`."""
     config, settings = pipeline.config, pipeline.config.evaluate
-    data = pipeline.tuning if config.data.source != "package" else None
+    data = pipeline.tuning if loss and config.data.source != "package" else None
     suites = prompts.suites
     template = source.tokenizer.chat_template
     inputs = {

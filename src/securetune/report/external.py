@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from securetune.report.build import write_report
 from securetune.report.cards import asked_settings, held_out_card, model_facts, suite_cards
 from securetune.report.data import ReportData
 from securetune.report.evidence import answer_kinds, category_rates, disagreements, flips
+from securetune.report.limits import UNLIKE
 from securetune.runs.directory import environment
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def report_against(
     tuned: str,
     prompts: Prompts,
     evaluations: Mapping[str, Evaluation],
+    unlike: Sequence[str] = (),
     *,
     show_text: bool,
 ) -> Path:
@@ -38,10 +40,11 @@ def report_against(
         tuned: the tuned model, as the user named it.
         prompts: what both were asked.
         evaluations: of `start` and `tuned`.
+        unlike: what sets the two apart besides their weights.
         show_text: put the prompts and answers whose verdict flipped into the report, too.
     """
     directory = pipeline.run.path / "compare"
-    data = assemble_against(pipeline, tuned, prompts, evaluations, directory if show_text else None)
+    data = assemble_against(pipeline, tuned, prompts, evaluations, unlike, directory if show_text else None)
     write_json(directory / "report.json", data.to_json())
     return write_report(data, directory)[0]
 
@@ -51,6 +54,7 @@ def assemble_against(
     tuned: str,
     prompts: Prompts,
     evaluations: Mapping[str, Evaluation],
+    unlike: Sequence[str] = (),
     texts: Path | None = None,
 ) -> ReportData:
     """Collect what the report shows; `texts` is where the evaluations are, to show what flipped."""
@@ -63,7 +67,7 @@ def assemble_against(
         command=f"securetune evaluate {shlex.quote(tuned)} --against {shlex.quote(config.model.id)} "
         f"--config {shlex.quote(str(pipeline.run.path / 'config.yaml'))} --out NEW_DIRECTORY",
         model={**model_facts(pipeline), "tuned model": tuned},
-        settings=asked_settings(pipeline),
+        settings={**asked_settings(pipeline), UNLIKE: " ".join(unlike) or None},
         versions=environment(),
         data=(
             *([held_out_card(pipeline)] if own_data else []),

@@ -16,6 +16,8 @@ SAME_TEMPLATE = "the training's"
 """What the setting `chat template when asked` says when no other one was set."""
 NOT_INSTALLED = "answer-classifier, not installed"
 """What the setting `default judge` says when refusal lists stood in for it."""
+UNLIKE = "besides their weights"
+"""The setting that says what sets a tuned model and its start model apart besides their weights."""
 _MANY_PARAMETERS = 1e9
 _TRIVIAL_AUROC = 0.99
 _CLOSE_AUROC = 0.03
@@ -28,6 +30,7 @@ def limits(data: ReportData) -> list[str]:
     """Limits of the evidence, the most general first."""
     found = Lookup(data)
     lines = [
+        *([str(unlike)] if (unlike := _setting(data.settings, UNLIKE)) else []),
         *stress(data, found.models),
         *_prompts(found),
         *_judges(found),
