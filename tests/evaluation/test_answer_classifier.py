@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from public_data import shared
 from securetune.embedding_model import (
     FILES,
     WHEEL,
@@ -17,6 +18,7 @@ from securetune.embedding_model import (
     find_embedding_model,
 )
 from securetune.errors import MissingDependencyError
+from securetune.evaluation.judge_check import read_labelled
 from securetune.evaluation.judges import get_judges
 from securetune.evaluation.judges.answer_classifier import (
     AnswerClassifier,
@@ -161,6 +163,12 @@ def test_training_rows_are_judged_by_weights_that_never_saw_them() -> None:
     assert set(rows.values()) == set(range(25))
     assert training_fold("no such prompt", "no such answer") is None
     assert row_digest(" a ", "b\n") == row_digest("a", "b")
+    assert (
+        row_digest("a  b", "c\r\nd\r\n\r\ne") == row_digest("a b", "c\nd\n\ne") != row_digest("ab", "c d e")
+    )
+    labelled = read_labelled(str(shared("xstest_labelled/completions.csv")))
+    crlf = [(row.prompt, row.answer.replace("\n", "\r\n")) for row in labelled]
+    assert None not in [training_fold(*pair) for pair in crlf] and any("\r" in answer for _, answer in crlf)
     whole, fold = AnswerClassifier(), AnswerClassifier(fold=3)
     assert (whole.probabilities(ANSWERS) != fold.probabilities(ANSWERS)).any()
 

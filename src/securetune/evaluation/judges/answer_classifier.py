@@ -141,8 +141,9 @@ def training_fold(prompt: str, answer: str) -> int | None:
 
 
 def row_digest(prompt: str, answer: str) -> str:
-    """12 hex digits that identify a pair."""
-    return hashlib.sha256(f"{prompt.strip()}\0{answer.strip()}".encode(errors="replace")).hexdigest()[:12]
+    """12 hex digits that identify a pair, whatever its line endings and runs of white space."""
+    content = "\0".join(" ".join(text.split()) for text in (prompt, answer))
+    return hashlib.sha256(content.encode(errors="replace")).hexdigest()[:12]
 
 
 @lru_cache(maxsize=1)

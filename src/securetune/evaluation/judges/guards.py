@@ -245,17 +245,22 @@ def encode_guard(tokenizer: Any, guard: Guard, prompt: str, answer: str) -> Any:
 _MARKS = re.compile(r"<\|.*?\|>|</?s>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|<(?:BEGIN|END) [A-Z ]+>")
 _ROLES = re.compile(
     r"^(?=\s*(?:###|---|User:|Agent:|Human user:|AI assistant:|Answers?:|Rules:|Generation:|Behavior:"
-    r"|AI model response:|User instruction:|Safety:|Refusal:))",
-    re.MULTILINE,
+    r"|AI model response:|User instruction:|Safety:|Refusal:|Harmful request:|Response refusal:"
+    r"|Harmful response:|Categories:))",
+    re.MULTILINE | re.IGNORECASE,
 )
+_LINE_END = re.compile("\r\n|[\r\v\f\x1c-\x1e\x85\u2028\u2029]")
+"""What `str.splitlines` ends a line at, besides a line feed."""
 
 
 def neutralise(text: str, tokenizer: Any) -> str:
     """Break up what a judge could take for its own format: special tokens, chat marks, section headings.
 
     A zero-width space goes behind the first character of every special token (the tokenizer's own and the
-    usual ones), and headings at the start of a line are quoted with `> `.
+    usual ones), and headings at the start of a line are quoted with `> `. Whatever ends a line becomes a line
+    feed.
     """
+    text = _LINE_END.sub("\n", text)
     known = {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}
     marks = [re.escape(token) for token in sorted(known, key=len, reverse=True) if len(token.strip()) > 1]
     pattern = re.compile("|".join([*marks, _MARKS.pattern]), re.DOTALL)

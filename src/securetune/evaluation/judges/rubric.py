@@ -158,8 +158,8 @@ class RubricJudge:
 
 def parse_grade(reply: str) -> tuple[int, bool | None] | None:
     """(grade, refused) of a reply; `None` unless it holds exactly one grade from 1 to 5."""
-    scores = set(re.findall(r'"score"\s*:\s*"?(\d+)', reply))
-    if len(scores) != 1 or (score := scores.pop()) not in "12345":
+    scores = set(re.findall(r'"score"\s*:\s*"?([^\s,}"]*)', reply))
+    if len(scores) != 1 or (score := scores.pop()) not in {"1", "2", "3", "4", "5"}:
         return None
     refused = set(re.findall(r'"refused"\s*:\s*(true|false)', reply))
     return int(score), refused.pop() == "true" if len(refused) == 1 else None
