@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
+from securetune.errors import DataError
 from securetune.evaluation.evaluate import Evaluation, Suite, evaluate
 from securetune.evaluation_settings import EvaluateSettings
 from securetune.prompt_files import package_prompts
@@ -53,3 +55,13 @@ def test_a_judge_that_answers_nonsense_changes_no_rate(
     # Control: there are rates to change.
     rates = {(row.suite, row.metric): row.value for row in alone.results if row.judge == lists[0]}
     assert rates["harmful", "asr"] is not None and rates["twins", "over_refusal"] is not None
+
+
+def test_two_suites_of_one_name_are_refused_before_anything_is_asked(tmp_path: Path) -> None:
+    def load() -> Any:
+        raise AssertionError("nothing may be asked")
+
+    suites = [Suite("mine", package_prompts("evaluation").harmful.take(n, 0)) for n in (2, 3)]
+    with pytest.raises(DataError, match="Two suites are called mine; expected a name each"):
+        evaluate(load, "start", None, suites, [], EvaluateSettings(), tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -120,7 +120,14 @@ def evaluate(
 
     Raises:
         ConfigError: lm-eval or vLLM is asked for, and `files` is not given.
+        DataError: two suites have one name.
     """
+    names = [suite.name for suite in suites]
+    if twice := sorted({one for one in names if names.count(one) > 1}):
+        raise DataError(
+            f"Two suites are called {', '.join(twice)}; expected a name each, under which their answers are "
+            "kept. Rename one."
+        )
     if files is None and settings.needs_files:
         raise ConfigError(
             "evaluate.lm_eval and evaluate.engine `vllm` work on the models of a run; they are not available "
