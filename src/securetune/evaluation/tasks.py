@@ -164,12 +164,22 @@ def score_task(
 
 
 def number(text: str) -> float | None:
-    """The number after the last `####`, else the last number in the text."""
-    tail = text.rpartition("####")[2] if "####" in text else text
-    found = re.findall(r"-?\d[\d,]*(?:\.\d+)?", tail)
-    if not found:
-        return None
-    return float((found[0] if "####" in text else found[-1]).replace(",", ""))
+    """The number that the last `####` with one directly behind it marks, else the last number in the text.
+
+    A sign and a currency may stand before a marked number.
+    """
+    if marked := _MARKED.findall(text):
+        return _value("".join(marked[-1]))
+    found = re.findall(rf"-?{_DIGITS}", text)
+    return _value(found[-1]) if found else None
+
+
+_DIGITS = r"\d[\d,]*(?:\.\d+)?"
+_MARKED = re.compile(rf"####[ \t]*[$€£¥]?[ \t]*([-+]?)[ \t]*[$€£¥]?[ \t]*({_DIGITS})")
+
+
+def _value(digits: str) -> float:
+    return float(digits.replace(",", ""))
 
 
 def _by_likelihood(
