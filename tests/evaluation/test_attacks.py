@@ -225,4 +225,4 @@ def test_files_of_one_name_and_names_that_are_taken_stay_apart(tmp_path: Path) -
         "harmful.prefill-3", "file-vicuna-v1.5", "file-vicuna-v1.5-2", "file-vicuna-v1.3",
         "harmful.prefill-3-2", "harmful.prefill-3.prefill-3",
     ]  # fmt: skip
-    assert [suite.prompts.texts()[0][:10] for suite in suites[4:7]] == ["Tell PAIR ", "Tell GCG o", "Tell GCG o"]
+    assert ["PAIR" in suite.prompts.texts()[0] for suite in suites[4:7]] == [True, False, False]
