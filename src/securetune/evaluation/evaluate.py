@@ -149,7 +149,9 @@ def evaluate(
                 kinds[suite.name, judge.name] = {key: verdict.kind for key, verdict in verdicts.items()}
             metric = "asr" if suite.harmful else "over_refusal"
             results.append(_result(name, strategy, suite.name, metric, list(events.values()), judge.name))
-        coherent: Outcomes = {key: verdict.coherent for key, verdict in verdicts.items()}
+        # Of several answers all have to be: one that babbles may hide what the prompt would have got.
+        babble = any_of({key: not verdict.coherent for key, verdict in verdicts.items()})
+        coherent: Outcomes = {key: not babbled for key, babbled in babble.items()}
         coherence[suite.name] = coherent
         results.append(_result(name, strategy, suite.name, "coherence", list(coherent.values()), None))
     for task, right in tasks.items():
