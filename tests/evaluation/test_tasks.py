@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from securetune.evaluation.generate import answer_gap, render_prompt
 from securetune.evaluation.tasks import _by_likelihood, score_task
 from securetune.evaluation_settings import EvaluateSettings
 from securetune.prompts import Prompt
+from securetune.report import cards
 from securetune.task_files import LETTERS, Item, _read_task, number, read_task
 from tiny import CHAT_TEMPLATE, FAMILIES, tiny_llama
 
@@ -288,3 +290,26 @@ def test_scores_are_kept_for_the_same_answers_only(
     assert sorted(map(str, scores.values())) == ["{False}", "{False}", "{False}", "{True}"]
     assert len(calls) == 4
     assert right(3) == scores[3] and len(calls) == 4
+
+
+def test_task_cards_state_source_number_limit_and_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("datasets.load_dataset", lambda *_, **__: Dataset.from_list(ROWS["sst2"]))
+    monkeypatch.setattr(cards, "_rows_card", lambda *_: None)
+    monkeypatch.setattr(cards, "held_out_card", lambda *_: None)
+    monkeypatch.setattr(cards, "mixed_cards", lambda *_: [])
+    path = write(tmp_path / "m.jsonl", [*mmlu(1200), mmlu(1)[0]])
+    settings = EvaluateSettings(tasks=(f"mmlu={path}", "sst2=nyu-mll/glue@cards"), task_limit=50)
+    pipeline: Any = SimpleNamespace(
+        config=SimpleNamespace(evaluate=settings),
+        tuning=SimpleNamespace(train=SimpleNamespace(bad_rows=0)),
+        prompts=SimpleNamespace(cards=lambda: []),
+    )
+    *_, own, hub = cards.data_cards(pipeline, [])
+    assert (own.role, own.name, own.source, own.n, own.left_out) == ("task", "mmlu", path, 50, 0)
+    assert own.fingerprint == settings.task_sets[0].fingerprint
+    assert own.note == (
+        "50 of 1,200 questions, drawn (evaluate.task_limit); 1 repeated rows of the source were dropped"
+    )
+    assert (hub.source, hub.n, hub.note) == ("nyu-mll/glue@cards", 2, "subset sst2; split validation")
