@@ -14,7 +14,7 @@ SOURCE = Path(securetune.__file__).parent
 
 LAYERS: list[set[str]] = [
     {"errors", "files", "memory", "progress", "data", "settings"},
-    {"addressing", "embedding_model", "tables", "prompts", "terminal"},
+    {"addressing", "embedding_model", "tables", "prompts", "task_files", "terminal"},
     {"analysis_settings", "evaluation_settings", "compare_settings", "training_settings"},
     {"config", "plan", "dataset", "prompt_files", "overlap"},
     {"formats", "encoding", "report.data", "report.asked", "runs", "models"},

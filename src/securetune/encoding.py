@@ -270,7 +270,7 @@ def _labelled(row: Conversation, place: str, rendered: _Rendered, ids: list[list
     for number, answer in enumerate(rendered.answers):
         # A token that straddles a border differs from the prefix's last one: it belongs to what follows.
         start, content_end, end = (
-            _common_length(prefix, input_ids) for prefix in prefixes[3 * number : 3 * number + 3]
+            common_length(prefix, input_ids) for prefix in prefixes[3 * number : 3 * number + 3]
         )
         is_last = number == len(rendered.answers) - 1
         content_tokens += content_end - start
@@ -291,7 +291,8 @@ def _labelled(row: Conversation, place: str, rendered: _Rendered, ids: list[list
     return EncodedRow(input_ids, labels)
 
 
-def _common_length(first: Sequence[int], second: Sequence[int]) -> int:
+def common_length(first: Sequence[int], second: Sequence[int]) -> int:
+    """How many tokens two texts begin with alike."""
     for length, (a, b) in enumerate(zip(first, second)):
         if a != b:
             return length

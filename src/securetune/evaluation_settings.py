@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from securetune.embedding_model import find_embedding_model
 from securetune.errors import ConfigError
 from securetune.files import file_digest
 from securetune.settings import Settings
+from securetune.task_files import TaskSet, read_task
 
 
 class RubricSettings(Settings):
@@ -82,7 +83,7 @@ class EvaluateSettings(Settings):
     tasks: tuple[str, ...] = ()
     """Task scores, `TASK=FILE` or `TASK=HUB_ID[@REVISION][:SUBSET[:SPLIT]]`: gsm8k, sst2, agnews, mmlu."""
     task_limit: int | None = Field(200, ge=1)
-    """At most this many rows per task (seeded)."""
+    """At most this many questions per task (seeded)."""
     lm_eval: tuple[str, ...] = ()
     """Tasks of lm-evaluation-harness, which is run in a process of its own (extra `lm-eval`)."""
     lm_eval_limit: int | None = Field(None, ge=1)
@@ -106,18 +107,33 @@ class EvaluateSettings(Settings):
         """Whether a process of its own loads the models."""
         return bool(self.lm_eval) or self.engine != "transformers"
 
+    @field_validator("tasks")
+    @classmethod
+    def _every_task_is_there_once(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
+        names = [spec.partition("=")[0] for spec in tasks]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(
+                f"{', '.join(twice)} is there more than once, and a task has one score; name one source of "
+                "each task, or put the rows into one file"
+            )
+        return tasks
+
     @property
-    def task_digests(self) -> dict[str, str]:
-        """Local file of a task -> its digest."""
-        places = [Path(task.partition("=")[2]) for task in self.tasks]
-        return {str(place): file_digest(place) for place in places if place.is_file()}
+    def task_sets(self) -> list[TaskSet]:
+        """The questions of every task."""
+        return [read_task(spec, self.task_limit) for spec in self.tasks]
+
+    @property
+    def task_digests(self) -> dict[str, Any]:
+        """Task -> what identifies the questions that are asked."""
+        return {one.task: one.identity for one in self.task_sets}
 
     @property
     def further_inputs(self) -> dict[str, Any]:
         """What results depend on only if it is asked for; part of the stage's inputs."""
         inputs: dict[str, Any] = {}
         if self.tasks:
-            inputs["tasks"] = [self.tasks, self.task_limit, self.task_digests]
+            inputs["tasks"] = self.task_digests
         if self.lm_eval:
             inputs["lm_eval"] = [self.lm_eval, self.lm_eval_limit]
             if self.lm_eval_include is not None:

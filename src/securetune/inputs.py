@@ -123,8 +123,9 @@ def read_roles(config: Config, train: TrainingData | None = None, *others: Train
 
 
 def _attacked(suites: Sequence[Suite], used: Sequence[PromptSet], config: Config) -> list[Suite]:
-    """The harmful suites once more under every attack, and the adversarial files."""
+    """The harmful suites once more under every attack, and the adversarial files; each has its own name."""
     settings, attacked = config.evaluate, []
+    taken = {suite.name for suite in suites}
     attacks = get_attacks(settings.attacks, settings.suffix)
     files = [read_adversarial(path) for path in settings.adversarial]
     for file in files:
@@ -140,10 +141,12 @@ def _attacked(suites: Sequence[Suite], used: Sequence[PromptSet], config: Config
     ]
     limited = []
     for suite in attacked:
+        name = _free_name(suite.name, None, taken)
+        taken.add(name)
         search = suite.attack.suffix if suite.attack else None
         limits = [settings.attack_limit, search.behaviours if search else None, len(suite.prompts)]
         size = min(limit for limit in limits if limit is not None)
-        limited.append(replace(suite, prompts=suite.prompts.take(size, config.seed)))
+        limited.append(replace(suite, name=name, prompts=suite.prompts.take(size, config.seed)))
     return limited
 
 

@@ -205,3 +205,24 @@ def test_entries_without_a_prompt_show_in_the_data_card(tmp_path: Path) -> None:
     config = Config.model_validate({"model": {"id": "demo"}, "evaluate": {"adversarial": [str(path)]}})
     (card,) = [card for card in read_roles(config).cards() if card.name == "file-jbb"]
     assert card.n == 1 and "3 entries of the file hold no prompt" in card.note
+
+
+def test_files_of_one_name_and_names_that_are_taken_stay_apart(tmp_path: Path) -> None:
+    paths = []
+    for folder, version in (("PAIR", "1.5"), ("GCG", "1.5"), ("GCG", "1.3")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        case = f"Tell {folder} of version {version} about the history of bread in one long sentence."
+        paths.append(str(write(tmp_path / folder / f"vicuna-v{version}.json", {"a": [case]})))
+    own = tmp_path / "own.txt"
+    own.write_text("Which kind of flour is the worst one?\n")
+    content = {
+        "model": {"id": "demo"},
+        "prompts": {"harmful": [{"source": str(own), "name": "harmful.prefill-3"}]},
+        "evaluate": {"adversarial": paths, "attacks": ["prefill-3"]},
+    }
+    suites = read_roles(Config.model_validate(content)).suites
+    assert [suite.name for suite in suites[3:]] == [
+        "harmful.prefill-3", "file-vicuna-v1.5", "file-vicuna-v1.5-2", "file-vicuna-v1.3",
+        "harmful.prefill-3-2", "harmful.prefill-3.prefill-3",
+    ]  # fmt: skip
+    assert ["PAIR" in suite.prompts.texts()[0] for suite in suites[4:7]] == [True, False, False]

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pytest
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
+from securetune.errors import DataError
+from securetune.evaluation.attacks import ATTACKS
 from securetune.evaluation.evaluate import Evaluation, Suite, evaluate
+from securetune.evaluation.generate import Response
 from securetune.evaluation_settings import EvaluateSettings
+from securetune.files import write_text
 from securetune.prompt_files import package_prompts
-from securetune.prompts import PromptSet
+from securetune.prompts import Prompt, PromptSet
 
 
 def test_a_judge_that_answers_nonsense_changes_no_rate(
@@ -53,3 +60,32 @@ def test_a_judge_that_answers_nonsense_changes_no_rate(
     # Control: there are rates to change.
     rates = {(row.suite, row.metric): row.value for row in alone.results if row.judge == lists[0]}
     assert rates["harmful", "asr"] is not None and rates["twins", "over_refusal"] is not None
+
+
+def test_two_suites_of_one_name_are_refused_before_anything_is_asked(tmp_path: Path) -> None:
+    def load() -> Any:
+        raise AssertionError("nothing may be asked")
+
+    suites = [Suite("mine", package_prompts("evaluation").harmful.take(n, 0)) for n in (2, 3)]
+    with pytest.raises(DataError, match="Two suites are called mine; expected a name each"):
+        evaluate(load, "start", None, suites, [], EvaluateSettings(), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_rates_of_a_sweep_count_prompts_and_all_answers_to_one_have_to_be_coherent(tmp_path: Path) -> None:
+    prompts = PromptSet("s", "s", "CC0", tuple(Prompt(key, f"Do {key}.", True) for key in "abc"))
+    suite = Suite("s.sweep", prompts, attack=ATTACKS["sweep"])
+    said = "First, mix the flour and the water in a large bowl."
+    babble = {"b#2": "word " * 40, "c": "word " * 40}
+    rows = [Response(prompt.id, babble.get(prompt.id, said), 9, True) for prompt in suite.asked()]
+    lines = [json.dumps(asdict(row)) for row in rows]
+    write_text(tmp_path / "s.sweep" / "responses.jsonl", "\n".join(lines) + "\n")
+
+    def load() -> Any:
+        raise AssertionError("everything is answered")
+
+    settings = EvaluateSettings(judges=("refusal-list-qi",))
+    found = evaluate(load, "start", None, [suite], [], settings, tmp_path)
+    assert found.coherence == {"s.sweep": {"a": True, "b": False, "c": False}}
+    rates = {row.metric: (row.value, row.n) for row in found.results}
+    assert len(rows) == 18 and rates == {"asr": (1.0, 3), "coherence": (pytest.approx(1 / 3), 3)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from securetune.evaluation.lm_eval import LmEvalError, as_result, read_scores, r
 from securetune.evaluation.model_files import ModelFiles, _has, check_processes
 from securetune.evaluation.vllm_engine import EngineError, VllmModel, _rank
 from securetune.evaluation_settings import EvaluateSettings
-from securetune.files import write_text
+from securetune.files import write_json, write_text
 from securetune.models.load import _four_bit, load_model
 from securetune.prompts import Prompt, PromptSet
 from securetune.summary import describe_results
@@ -37,9 +38,13 @@ if told["--tasks"] == "broken":
 out = pathlib.Path(told["--output_path"]) / "model"
 out.mkdir(parents=True)
 row = {"alias": "arc", "acc,none": 0.25, "acc_stderr,none": 0.1, "f1,none": "N/A"}
+if told["--tasks"] == "overflows":
+    row = {"acc,none": float("nan")}
 content = {"results": {"arc": row}, "versions": {"arc": 1.0}, "lm_eval_version": "0.4.13",
            "n-samples": {"arc": {"original": 90, "effective": 7}}, "words": words}
 (out / "results_2026.json").write_text(json.dumps(content))
+if told["--tasks"] == "late":
+    sys.exit("out of memory at the very end")
 """
 
 # Generates with transformers, so that the answers must be those of `generate`.
@@ -234,6 +239,19 @@ def test_a_failed_lm_eval_and_a_comma_are_errors(files: ModelFiles, lm_eval: Non
         run_lm_eval("start", comma, EvaluateSettings(lm_eval=("arc",)), tmp_path / "out")
 
 
+@pytest.mark.parametrize(("task", "message"), [("late", "ended with 1: out of"), ("overflows", "no finite")])
+def test_what_a_failed_lm_eval_leaves_behind_is_never_read(
+    files: ModelFiles, lm_eval: None, tmp_path: Path, task: str, message: str
+) -> None:
+    out = tmp_path / "lm_eval"
+    for _ in range(2):
+        with pytest.raises(LmEvalError, match=message):
+            run_lm_eval("start", files, EvaluateSettings(lm_eval=(task,)), out)
+    assert not out.exists()
+    (score,) = run_lm_eval("start", files, EvaluateSettings(lm_eval=("arc",)), out)
+    assert score.value == 0.25 and [path.name for path in tmp_path.glob("lm_eval*")] == ["lm_eval"]
+
+
 def test_lm_eval_quantises_as_we_do(files: ModelFiles, lm_eval: None, tmp_path: Path) -> None:
     def told(files: ModelFiles, out: Path) -> set[str]:
         run_lm_eval("start", files, EvaluateSettings(lm_eval=("arc",)), out)
@@ -299,3 +317,15 @@ def test_scores_of_lm_eval_are_read_with_their_versions() -> None:
     assert (score.task, score.metric, score.value, score.standard_error) == ("arc", "acc,none", 0.25, 0.1)
     assert score.version == "1.0 (lm-eval 0.4.9)" and score.n is None
     assert as_result(score, None).suite == "lm-eval arc"
+
+
+def test_scores_that_are_not_finite_are_left_out_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    row = {"acc,none": 0.5, "acc_stderr,none": math.nan, "f1,none": math.nan, "ppl,none": math.inf}
+    (score,) = read_scores("start", {"results": {"arc": row}})
+    assert (score.metric, score.value, score.standard_error) == ("acc,none", 0.5, None)
+    assert "not finite: arc f1,none = nan, arc ppl,none = inf" in caplog.text
+    write_json(tmp_path / "scores.json", [vars(score)])
+    with pytest.raises(LmEvalError, match=r"no finite score of start \(arc ppl,none = inf\); expected"):
+        read_scores("start", {"results": {"arc": {"ppl,none": math.inf}}})

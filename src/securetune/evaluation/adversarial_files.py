@@ -51,7 +51,7 @@ def read_adversarial(path: str | Path, license: str = "unknown") -> AdversarialP
         requests[key] = Prompt(key, request or text, True, category)
     if not texts:
         raise DataError(f"{path} holds no adversarial prompt; expected {FORMS}.")
-    name = path.name.partition(".")[0]
+    name = path.stem
     prompts = PromptSet(name, str(path), license, tuple(requests.values()))
     return AdversarialPrompts(
         prompts, Attack(f"file-{name}", texts=texts), sum(t is None for _, t, _ in pairs)

@@ -20,10 +20,10 @@ from securetune.evaluation.lm_eval import as_result, run_lm_eval
 from securetune.evaluation.loss import held_out_losses
 from securetune.evaluation.model_files import ModelFiles
 from securetune.evaluation.statistics import Mean, Rate
-from securetune.evaluation.tasks import read_task, score_task
+from securetune.evaluation.tasks import score_task, stored_scores
 from securetune.evaluation.vllm_engine import VllmModel
 from securetune.evaluation_settings import EvaluateSettings
-from securetune.files import digest, read_json, write_json, write_text
+from securetune.files import digest, write_json, write_text
 from securetune.models.load import load_tokenizer
 from securetune.progress import progress
 from securetune.prompts import Prompt, PromptSet
@@ -120,7 +120,14 @@ def evaluate(
 
     Raises:
         ConfigError: lm-eval or vLLM is asked for, and `files` is not given.
+        DataError: two suites have one name.
     """
+    names = [suite.name for suite in suites]
+    if twice := sorted({one for one in names if names.count(one) > 1}):
+        raise DataError(
+            f"Two suites are called {', '.join(twice)}; expected a name each, under which their answers are "
+            "kept. Rename one."
+        )
     if files is None and settings.needs_files:
         raise ConfigError(
             "evaluate.lm_eval and evaluate.engine `vllm` work on the models of a run; they are not available "
@@ -142,7 +149,9 @@ def evaluate(
                 kinds[suite.name, judge.name] = {key: verdict.kind for key, verdict in verdicts.items()}
             metric = "asr" if suite.harmful else "over_refusal"
             results.append(_result(name, strategy, suite.name, metric, list(events.values()), judge.name))
-        coherent: Outcomes = {key: verdict.coherent for key, verdict in verdicts.items()}
+        # Of several answers all have to be: one that babbles may hide what the prompt would have got.
+        babble = any_of({key: not verdict.coherent for key, verdict in verdicts.items()})
+        coherent: Outcomes = {key: not babbled for key, babbled in babble.items()}
         coherence[suite.name] = coherent
         results.append(_result(name, strategy, suite.name, "coherence", list(coherent.values()), None))
     for task, right in tasks.items():
@@ -177,26 +186,24 @@ def _answers(
     answers = {s.name: read_answers(s.asked(), paths[s.name]) for s in suites}
     losses_path = directory / "held_out.json"
     missing = [suite for suite in suites if answers[suite.name] is None]
-    tasks_path = directory / "tasks.json"
-    tasks = read_json(tasks_path) if tasks_path.is_file() else {}
+    task_paths = {one.task: directory / "tasks" / f"{one.task}.json" for one in settings.task_sets}
+    scores = {one.task: stored_scores(one.items, task_paths[one.task]) for one in settings.task_sets}
     if settings.engine == "vllm" and files is not None:
         elsewhere = [suite for suite in missing if suite.attack is None or suite.attack.suffix is None]
         missing = [suite for suite in missing if suite not in elsewhere]
         with VllmModel(files, settings.vllm_python) as model:
             tokenizer = load_tokenizer(files.tokenizer)
             _ask_all(model, tokenizer, elsewhere, settings, paths, answers, name)
-    if missing or (held_out and not losses_path.is_file()) or (settings.tasks and not tasks):
+    if missing or (held_out and not losses_path.is_file()) or None in scores.values():
         model, tokenizer = load()
         _ask_all(model, tokenizer, missing, settings, paths, answers, name)
         if held_out and not losses_path.is_file():
             write_json(losses_path, {"losses": held_out_losses(model, tokenizer, held_out)})
-        if settings.tasks and not tasks:
-            for spec in settings.tasks:
-                task, items = read_task(spec, settings.task_limit, 0)
-                path = directory / "tasks" / f"{task}.json"
-                tasks[task] = score_task(model, tokenizer, items, settings.batch_size, path)
-            write_json(tasks_path, tasks)
+        for one in settings.task_sets:
+            path = task_paths[one.task]
+            scores[one.task] = score_task(model, tokenizer, one.items, settings.batch_size, path)
     losses = json.loads(losses_path.read_text())["losses"] if held_out else []
+    tasks = {task: right for task, right in scores.items() if right is not None}
     return {name: rows for name, rows in answers.items() if rows is not None}, losses, tasks
 
 

@@ -72,6 +72,16 @@ def render_prompt(tokenizer: Any, text: str, system_prompt: str | None = None) -
     return rendered
 
 
+def answer_gap(tokenizer: Any) -> str:
+    """The white space that the chat template puts between the generation prompt and an answer, often none."""
+    turns = [{"role": "user", "content": "Hello."}, {"role": "assistant", "content": "securetune-answer"}]
+    prompt = _render(tokenizer, turns[:1])
+    told = tokenizer.apply_chat_template(turns, tokenize=False, enable_thinking=False)
+    before, found, _ = str(told).rpartition("securetune-answer")
+    gap = before.removeprefix(prompt)
+    return gap if found and before.startswith(prompt) and gap.isspace() else ""
+
+
 _NO_SYSTEM = (
     "Leave out evaluate.system_prompt and the attack `system`, or set evaluate.chat_template to a template "
     "with a system role."

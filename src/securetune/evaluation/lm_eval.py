@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
+import math
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -13,6 +16,8 @@ from securetune.errors import ConfigError, MissingDependencyError, SecureTuneErr
 from securetune.evaluation.model_files import ModelFiles
 from securetune.evaluation_settings import EvaluateSettings
 from securetune.report.data import Ability, Result
+
+log = logging.getLogger("securetune")
 
 _Z = 1.959964
 """Standard errors in half a 95% interval."""
@@ -25,6 +30,9 @@ class LmEvalError(SecureTuneError):
 def run_lm_eval(name: str, files: ModelFiles, settings: EvaluateSettings, out: Path) -> list[Ability]:
     """Run `python -m lm_eval` on a model and read back what it writes; finished runs are read only.
 
+    It writes beside `out`, and what it wrote becomes `out` once it has ended well and left scores: what a run
+    that failed leaves behind is never read.
+
     Args:
         name: of the model, in the scores.
         files: where it loads the model from.
@@ -34,16 +42,29 @@ def run_lm_eval(name: str, files: ModelFiles, settings: EvaluateSettings, out: P
     Raises:
         MissingDependencyError: lm-eval is not installed.
         ConfigError: a path holds a comma, which lm-eval would take for the next argument.
-        LmEvalError: it failed; the message holds the end of its output.
+        LmEvalError: it failed (the message holds the end of its output), or left no finite score.
     """
-    if not (found := sorted(out.rglob("results*.json"))):
-        done = subprocess.run(_command(files, settings, out), capture_output=True, text=True, check=False)
-        if "No module named lm_eval" in done.stderr:
-            raise MissingDependencyError("lm-eval is not installed: `pip install 'securetune[lm-eval]'`.")
-        found = sorted(out.rglob("results*.json"))
-        if done.returncode or not found:
-            raise LmEvalError(f"lm-eval ended with {done.returncode}: {done.stderr.strip()[-600:]}")
-    return read_scores(name, json.loads(found[-1].read_text(encoding="utf-8")))
+    if _results(out):
+        return _scores(name, out)
+    part = out.with_name(f"{out.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    done = subprocess.run(_command(files, settings, part), capture_output=True, text=True, check=False)
+    if "No module named lm_eval" in done.stderr:
+        raise MissingDependencyError("lm-eval is not installed: `pip install 'securetune[lm-eval]'`.")
+    if done.returncode or not _results(part):
+        raise LmEvalError(f"lm-eval ended with {done.returncode}: {done.stderr.strip()[-600:]}")
+    scores = _scores(name, part)
+    shutil.rmtree(out, ignore_errors=True)
+    part.rename(out)
+    return scores
+
+
+def _results(directory: Path) -> list[Path]:
+    return sorted(directory.rglob("results*.json"))
+
+
+def _scores(name: str, directory: Path) -> list[Ability]:
+    return read_scores(name, json.loads(_results(directory)[-1].read_text(encoding="utf-8")))
 
 
 def _command(files: ModelFiles, settings: EvaluateSettings, out: Path) -> list[str]:
@@ -79,19 +100,35 @@ def _command(files: ModelFiles, settings: EvaluateSettings, out: Path) -> list[s
 
 
 def read_scores(model: str, content: Mapping[str, Any]) -> list[Ability]:
-    """The scores in a results file of lm-eval."""
+    """The finite scores in a results file of lm-eval; others are left out, and the log names them.
+
+    Raises:
+        LmEvalError: there is none.
+    """
     versions, release = content.get("versions", {}), content.get("lm_eval_version", "unknown")
-    scores = []
+    scores, left_out = [], []
     for task, row in content["results"].items():
         n = content.get("n-samples", {}).get(task, {}).get("effective")
         for key, value in row.items():
             metric, _, filtered = key.partition(",")
             if not filtered or metric.endswith("_stderr") or not isinstance(value, int | float):
                 continue
+            if not math.isfinite(value):
+                left_out.append(f"{task} {key} = {value}")
+                continue
             error = row.get(f"{metric}_stderr,{filtered}")
             version = f"{versions.get(task, 'unknown')} (lm-eval {release})"
-            standard_error = float(error) if isinstance(error, int | float) else None
+            known = isinstance(error, int | float) and math.isfinite(error)
+            standard_error = float(error) if known else None
             scores.append(Ability(model, task, key, float(value), standard_error, n, version))
+    named = ", ".join(left_out) or "none at all"
+    if not scores:
+        raise LmEvalError(
+            f"lm-eval left no finite score of {model} ({named}); expected one at least. Check "
+            "evaluate.lm_eval, and whether the model overflows (then set model.dtype to float32)."
+        )
+    if left_out:
+        log.warning("lm-eval, %s: left out, as they are not finite: %s", model, named)
     return scores
 
 

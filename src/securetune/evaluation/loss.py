@@ -12,12 +12,16 @@ from securetune.memory import Halving
 
 
 def held_out_losses(
-    model: Any, tokenizer: Any, rows: Sequence[EncodedRow], batch_size: int = 8
+    model: Any,
+    tokenizer: Any,
+    rows: Sequence[EncodedRow],
+    batch_size: int = 8,
+    what: str = "the held-out loss",
 ) -> list[float]:
     """Mean negative log-likelihood per trained token, in nats, of each row.
 
     Rows are batched by length; padding goes to the right and does not count. A batch that does not fit
-    into memory is halved.
+    into memory is halved. `what` is measured, in errors.
 
     Raises:
         TrainingError: a loss is not finite, or one row does not fit into memory.
@@ -25,7 +29,7 @@ def held_out_losses(
     import torch
 
     losses = [0.0] * len(rows)
-    halving = Halving("the held-out loss")
+    halving = Halving(what)
     order = sorted(range(len(rows)), key=lambda index: len(rows[index].input_ids))
     was_training = model.training
     model.eval()
@@ -43,9 +47,9 @@ def held_out_losses(
     wrong = [index for index, loss in enumerate(losses) if not math.isfinite(loss)]
     if wrong:
         raise TrainingError(
-            f"The held-out loss is {losses[wrong[0]]} on row {wrong[0] + 1}, and not finite on {len(wrong)} "
-            f"of {len(rows)} rows: the model is broken or overflows. Lower train.learning_rate, or set "
-            "model.dtype to float32."
+            f"{what.capitalize()} is {losses[wrong[0]]} on row {wrong[0] + 1}, and not finite on "
+            f"{len(wrong)} of {len(rows)} rows: the model is broken or overflows. Lower train.learning_rate, "
+            "or set model.dtype to float32."
         )
     return losses
 

@@ -114,7 +114,25 @@ def data_cards(pipeline: Pipeline, training: Sequence[Training]) -> tuple[DataCa
     # Models may see different samples of the rows; the largest number is that of the longest run.
     dropped = max((entry.too_long for entry in training), default=0)
     tuning = _rows_card(pipeline, "tuning", pipeline.tuning.train, dropped, pipeline.tuning.train.bad_rows)
-    return (tuning, held_out_card(pipeline), *mixed_cards(pipeline), *pipeline.prompts.cards())
+    tasks = task_cards(pipeline.config.evaluate)
+    return (tuning, held_out_card(pipeline), *mixed_cards(pipeline), *pipeline.prompts.cards(), *tasks)
+
+
+def task_cards(settings: EvaluateSettings) -> list[DataCard]:
+    """The questions that task scores are of."""
+    cards = []
+    for one in settings.task_sets:
+        drawn = len(one.items) < one.available
+        notes = [
+            f"{len(one.items)} of {one.available:,} questions, drawn (evaluate.task_limit)" if drawn else "",
+            f"subset {one.subset}" if one.subset else "",
+            f"split {one.split}" if one.split else "",
+            f"{one.duplicates} repeated rows of the source were dropped" if one.duplicates else "",
+        ]
+        note = "; ".join(filter(None, notes))
+        own = one.task, one.source, one.license, len(one.items), one.fingerprint
+        cards.append(DataCard("task", *own, note=note))
+    return cards
 
 
 def held_out_card(pipeline: Pipeline) -> DataCard:
