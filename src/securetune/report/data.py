@@ -146,7 +146,7 @@ class DataCard:
     """One data set that the run used."""
 
     role: str
-    """`tuning`, `held-out`, `probe`, `selection`, `evaluation`."""
+    """`tuning`, `held-out`, `harmful rows`, `refusals`, `probe`, `selection`, `evaluation`, `task`."""
     name: str
     source: str
     license: str

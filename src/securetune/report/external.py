@@ -14,7 +14,7 @@ from securetune.files import write_json
 from securetune.inputs import Prompts
 from securetune.report.assemble import all_results, compare_outcomes
 from securetune.report.build import write_report
-from securetune.report.cards import asked_settings, held_out_card, model_facts, suite_cards
+from securetune.report.cards import asked_settings, held_out_card, model_facts, suite_cards, task_cards
 from securetune.report.data import ReportData
 from securetune.report.evidence import answer_kinds, category_rates, disagreements, flips
 from securetune.report.limits import UNLIKE
@@ -72,6 +72,7 @@ def assemble_against(
         data=(
             *([held_out_card(pipeline)] if own_data else []),
             *(card for card in prompts.cards() if card.role == "evaluation"),
+            *task_cards(config.evaluate),
         ),
         results=all_results(evaluations),
         comparisons=compare_outcomes(evaluations, ("start",), judges),
