@@ -5,19 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import yaml
 from scipy import stats
 
 from securetune.errors import UsageError
+from securetune.evaluated_model import Evaluated
 from securetune.evaluation.attacks import any_of
 from securetune.evaluation.judges import Verdict, judge_names
 from securetune.evaluation.statistics import compare_paired
 from securetune.files import read_json
-from securetune.tables import read_table
 
 CONFIDENCE = 0.95
 """Of each one-sided limit."""
@@ -58,67 +56,6 @@ class Check:
         if self.low > self.margin:
             return "fail"
         return "pass" if self.high <= self.margin and self.note is None else "not enough evidence"
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """What a run directory holds about one model."""
-
-    path: Path
-
-    @classmethod
-    def find(cls, place: str) -> Evaluated:
-        """`RUN` or `RUN:MODEL`; without a model, the run's only tuned model, or its only model.
-
-        Raises:
-            UsageError: no such run or model, or several that could be meant.
-        """
-        run, model = (place, "") if Path(place).is_dir() else place.rpartition(":")[::2]
-        places = {
-            path.parent.name: path.parent
-            for kind in ("compare", "evaluate")  # Of two by one name, the run's own.
-            for path in Path(run).glob(f"{kind}/*/stage.json")
-        }
-        found = sorted(places)
-        tuned = [name for name in found if name != "start"] or found
-        if not model and len(tuned) == 1:
-            model = tuned[0]
-        if model not in found:
-            names = ", ".join(found) or "none"
-            raise UsageError(f"{place}: the evaluated models are: {names}. Name one as RUN:MODEL.")
-        return cls(places[model])
-
-    def suites(self) -> dict[str, bool]:
-        """Suite -> whether its prompts are harmful."""
-        found = self.path.glob("*/suite.json")
-        return {path.parent.name: bool(read_json(path)["harmful"]) for path in sorted(found)}
-
-    def judges(self) -> set[str]:
-        """Judges whose verdicts are stored for every suite."""
-        by_suite = [
-            {path.name.removeprefix("verdicts.").removesuffix(".jsonl") for path in folder.glob("verdicts.*")}
-            for folder in (self.path / suite for suite in self.suites())
-        ]
-        return set.intersection(*by_suite) if by_suite else set()
-
-    @property
-    def first_judge(self) -> str | None:
-        """The judge that gives the run's own verdict; `None` if the run does not say."""
-        path = self.path.parents[1] / "config.yaml"
-        settings = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
-        judges = ((settings or {}).get("evaluate") or {}).get("judges")
-        return judges[0] if judges else None
-
-    def verdicts(self, suite: str, judge: str) -> dict[str, Verdict]:
-        """Answer id -> verdict."""
-        table = read_table(self.path / suite / f"verdicts.{judge}.jsonl")
-        rows = [dict(row.values) for row in table.rows]
-        return {str(row.pop("prompt_id")): Verdict(**row) for row in rows}  # type: ignore[arg-type]
-
-    def losses(self) -> list[float]:
-        """Held-out losses by row, in nats per token; empty if none were measured."""
-        path = self.path / "held_out.json"
-        return list(read_json(path)["losses"]) if path.is_file() else []
 
 
 def gate(
