@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +68,15 @@ class Evaluated:
         table = read_table(self.path / suite / f"verdicts.{judge}.jsonl")
         rows = [dict(row.values) for row in table.rows]
         return {str(row.pop("prompt_id")): Verdict(**row) for row in rows}  # type: ignore[arg-type]
+
+    def answers(self, suite: str) -> dict[str, str]:
+        """Answer id -> its text; empty if the texts were not stored."""
+        folder = self.path / suite
+        path = folder / "responses.jsonl"
+        if not path.is_file() or (folder / "texts_dropped").is_file():
+            return {}
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+        return {row["prompt_id"]: row["text"] for row in rows}
 
     def losses(self) -> list[float]:
         """Held-out losses by row, in nats per token; empty if none were measured."""
