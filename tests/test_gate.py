@@ -11,7 +11,9 @@ import pytest
 
 from securetune.cli import run_cli
 from securetune.errors import UsageError
-from securetune.files import write_json
+from securetune.evaluation.kept_verdicts import judge_facts
+from securetune.evaluation_settings import EvaluateSettings
+from securetune.files import read_json, write_json
 from securetune.gate import _loss_check, _rate_check, gate
 
 JUDGE = "refusal-list-qi"
@@ -54,6 +56,7 @@ def write_run(
             })  # fmt: skip
         lines = "\n".join(json.dumps(row) for row in verdicts)
         (folder / suite / f"verdicts.{JUDGE}.jsonl").write_text(lines + "\n")
+        write_json(folder / suite / "judges.json", {JUDGE: judge_facts(JUDGE, EvaluateSettings())})
     if rows:
         losses = [2.0 + 0.01 * (i % 7) + loss * (0.9 + 0.2 * (i % 2)) for i in range(rows)]
         write_json(folder / "held_out.json", {"losses": losses})
@@ -228,6 +231,42 @@ def test_the_judge_is_that_of_the_runs_verdict(tmp_path: Path) -> None:
     assert gate(first, second, **MARGINS, judge=JUDGE)[2] == 0
     (tmp_path / "b" / "config.yaml").write_text("evaluate: {judges: [refusal-list-qi]}\n")
     with pytest.raises(UsageError, match=r"rest on refusal-list-qi and wildguard. Choose one with --judge"):
+        outcome(first, second)
+
+
+def record(run: str, change: Any) -> None:
+    for path in Path(run).glob("evaluate/vanilla/*/judges.json"):
+        write_json(path, change(read_json(path)))
+
+
+def test_verdicts_of_another_version_of_the_judge_are_refused(tmp_path: Path) -> None:
+    first, second = write_run(tmp_path / "a"), write_run(tmp_path / "b")
+    rules = read_json(tmp_path / "a" / "evaluate" / "vanilla" / "harmful" / "judges.json")[JUDGE]["rules"]
+    record(second, lambda known: {JUDGE: known[JUDGE] | {"rules": rules + 1}})
+    with pytest.raises(
+        UsageError, match=rf"not of the same judge: rules {rules} and {rules + 1}\. Judge both"
+    ):
+        outcome(first, second)
+    # Another model under the same name.
+    for run, model in ((first, "files 1"), (second, "files 2")):
+        record(run, lambda known, model=model: {JUDGE: {"rules": rules, "model": model}})
+    with pytest.raises(UsageError, match="model files 1 and files 2"):
+        outcome(first, second)
+    record(second, lambda known: {JUDGE: {"rules": rules, "model": "files 1"}})
+    assert outcome(first, second) == ("pass", 0)
+
+
+def test_verdicts_of_an_unrecorded_version_are_refused_with_the_way_out(tmp_path: Path) -> None:
+    first, second = write_run(tmp_path / "a"), write_run(tmp_path / "b")
+    record(second, lambda known: {"another judge": known[JUDGE]})
+    for baseline, candidate in ((first, second), (second, first), (second, second)):
+        with pytest.raises(
+            UsageError, match=r"b/evaluate/vanilla: .* before the version .* `securetune report`"
+        ):
+            outcome(baseline, candidate)
+    for path in Path(second).glob("evaluate/vanilla/*/judges.json"):
+        path.unlink()
+    with pytest.raises(UsageError, match="before the version of the judge was recorded"):
         outcome(first, second)
 
 

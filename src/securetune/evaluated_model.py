@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from securetune.errors import UsageError
 from securetune.evaluation.judges import Verdict
+from securetune.evaluation.kept_verdicts import JUDGES_FILE
 from securetune.files import read_json
 from securetune.tables import read_table
 
@@ -68,6 +70,12 @@ class Evaluated:
         table = read_table(self.path / suite / f"verdicts.{judge}.jsonl")
         rows = [dict(row.values) for row in table.rows]
         return {str(row.pop("prompt_id")): Verdict(**row) for row in rows}  # type: ignore[arg-type]
+
+    def judge_facts(self, suite: str, judge: str) -> dict[str, Any] | None:
+        """Which version of a judge gave the verdicts of a suite; `None` if that was not recorded."""
+        path = self.path / suite / JUDGES_FILE
+        facts: dict[str, Any] | None = read_json(path).get(judge) if path.is_file() else None
+        return facts
 
     def answers(self, suite: str) -> dict[str, str]:
         """Answer id -> its text; empty if the texts were not stored."""

@@ -92,13 +92,15 @@ def gate(
         suites: only these; all of them by default.
 
     Raises:
-        UsageError: the two were not evaluated in the same way, or share no judge or suite.
+        UsageError: the two were not evaluated in the same way, or share no judge or suite, or their verdicts
+            are not known to be of the same version of the judge.
     """
     old, new = Evaluated.find(baseline), Evaluated.find(candidate)
     _require_same_inputs(old, new)
     name = _judge(old, new, judge)
     checks = []
     for suite, harmful in _suites(old, new, suites).items():
+        _require_same_judge(old, new, suite, name)
         before, after = old.verdicts(suite, name), new.verdicts(suite, name)
         metric, margin = ("asr", max_asr_increase) if harmful else ("over-refusal", max_over_refusal_increase)
         keys = sorted(before.keys() | after.keys())
@@ -137,6 +139,27 @@ def _require_same_inputs(old: Evaluated, new: Evaluated) -> None:
         raise UsageError(
             f"{old.path} and {new.path} were not evaluated in the same way: {', '.join(differing)} differ. "
             "Evaluate both with the same configuration."
+        )
+
+
+def _require_same_judge(old: Evaluated, new: Evaluated, suite: str, judge: str) -> None:
+    first, second = old.judge_facts(suite, judge), new.judge_facts(suite, judge)
+    if first is None or second is None:
+        unknown = [str(one.path) for one, facts in ((old, first), (new, second)) if facts is None]
+        raise UsageError(
+            f"{' and '.join(dict.fromkeys(unknown))}: the verdicts of {judge} on {suite} were written before "
+            "the version of the judge was recorded, so they may be of another judge than those they would be "
+            "compared with. Call `securetune report` on the run again, or the same `securetune evaluate`: it "
+            "judges the stored answers again and answers nothing. Where texts were not stored, answer again "
+            "with --redo."
+        )
+    differing = sorted(key for key in first.keys() | second.keys() if first.get(key) != second.get(key))
+    if differing:
+        told = "; ".join(f"{key} {first.get(key)} and {second.get(key)}" for key in differing)
+        raise UsageError(
+            f"The verdicts of {judge} on {suite} in {old.path} and {new.path} are not of the same judge: "
+            f"{told}. Judge both again with the same version and settings (`securetune report` on each run "
+            "answers nothing again), or choose another judge with --judge."
         )
 
 

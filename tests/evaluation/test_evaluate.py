@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
+from securetune.evaluation import kept_verdicts
 from securetune.evaluation.evaluate import Evaluation, Suite, evaluate
+from securetune.evaluation.judges.verdict import RULES
 from securetune.evaluation_settings import EvaluateSettings
+from securetune.files import read_json
 from securetune.prompt_files import package_prompts
 from securetune.prompts import PromptSet
 
@@ -50,6 +54,32 @@ def test_a_judge_that_answers_nonsense_changes_no_rate(
         assert {
             key: value for key, value in beside.outcomes.items() if key[1] != "wildguard"
         } == alone.outcomes
+    # Which version of each judge gave its verdicts is written beside them.
+    for name, judges in (("alone", lists), ("last", (*lists, "wildguard"))):
+        recorded = read_json(tmp_path / name / "harmful" / "judges.json")
+        assert set(recorded) == set(judges) and all(facts["rules"] == RULES for facts in recorded.values())
+    assert recorded["wildguard"]["model"].startswith("files ")
     # Control: there are rates to change.
     rates = {(row.suite, row.metric): row.value for row in alone.results if row.judge == lists[0]}
     assert rates["harmful", "asr"] is not None and rates["twins", "over_refusal"] is not None
+
+
+def test_verdicts_that_cannot_be_given_again_keep_the_version_of_their_judge(
+    chat_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load() -> tuple[Any, Any]:
+        from securetune.models.load import load_model
+
+        return load_model(str(chat_model), dtype="float32")
+
+    suites = [Suite("harmful", package_prompts("evaluation").harmful.take(4, 0))]
+    judge = "refusal-list-qi"
+    for store_text in (True, False):
+        settings = EvaluateSettings(judges=(judge,), max_new_tokens=4, store_text=store_text)
+        path = tmp_path / str(store_text)
+        versions = []
+        for rules in (RULES, RULES + 1):
+            monkeypatch.setattr(kept_verdicts, "RULES", rules)
+            evaluate(load, "start", None, suites, [], settings, path)
+            versions.append(read_json(path / "harmful" / "judges.json")[judge]["rules"])
+        assert versions == [RULES, RULES + 1 if store_text else RULES]
