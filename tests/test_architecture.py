@@ -21,7 +21,7 @@ LAYERS: list[set[str]] = [
     {"evaluation"},
     {"inputs", "strategies", "plan_source", "exports"},
     {"analysis", "training"},
-    {"pipeline", "start_model", "analysed_model"},
+    {"pipeline", "start_model", "analysed_model", "evaluated_model"},
     {"report"},
     {"cli_options", "summary", "compare", "dry_run", "doctor", "gate", "run_settings"},
     {"align_command", "export_command"},

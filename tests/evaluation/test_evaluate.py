@@ -11,11 +11,13 @@ import pytest
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from securetune.errors import DataError
+from securetune.evaluation import kept_verdicts
 from securetune.evaluation.attacks import ATTACKS
 from securetune.evaluation.evaluate import Evaluation, Suite, evaluate
 from securetune.evaluation.generate import Response
+from securetune.evaluation.judges.verdict import RULES
 from securetune.evaluation_settings import EvaluateSettings
-from securetune.files import write_text
+from securetune.files import read_json, write_text
 from securetune.prompt_files import package_prompts
 from securetune.prompts import Prompt, PromptSet
 
@@ -57,6 +59,11 @@ def test_a_judge_that_answers_nonsense_changes_no_rate(
         assert {
             key: value for key, value in beside.outcomes.items() if key[1] != "wildguard"
         } == alone.outcomes
+    # Which version of each judge gave its verdicts is written beside them.
+    for name, judges in (("alone", lists), ("last", (*lists, "wildguard"))):
+        recorded = read_json(tmp_path / name / "harmful" / "judges.json")
+        assert set(recorded) == set(judges) and all(facts["rules"] == RULES for facts in recorded.values())
+    assert recorded["wildguard"]["model"].startswith("files ")
     # Control: there are rates to change.
     rates = {(row.suite, row.metric): row.value for row in alone.results if row.judge == lists[0]}
     assert rates["harmful", "asr"] is not None and rates["twins", "over_refusal"] is not None
@@ -89,3 +96,24 @@ def test_rates_of_a_sweep_count_prompts_and_all_answers_to_one_have_to_be_cohere
     assert found.coherence == {"s.sweep": {"a": True, "b": False, "c": False}}
     rates = {row.metric: (row.value, row.n) for row in found.results}
     assert len(rows) == 18 and rates == {"asr": (1.0, 3), "coherence": (pytest.approx(1 / 3), 3)}
+
+
+def test_verdicts_that_cannot_be_given_again_keep_the_version_of_their_judge(
+    chat_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load() -> tuple[Any, Any]:
+        from securetune.models.load import load_model
+
+        return load_model(str(chat_model), dtype="float32")
+
+    suites = [Suite("harmful", package_prompts("evaluation").harmful.take(4, 0))]
+    judge = "refusal-list-qi"
+    for store_text in (True, False):
+        settings = EvaluateSettings(judges=(judge,), max_new_tokens=4, store_text=store_text)
+        path = tmp_path / str(store_text)
+        versions = []
+        for rules in (RULES, RULES + 1):
+            monkeypatch.setattr(kept_verdicts, "RULES", rules)
+            evaluate(load, "start", None, suites, [], settings, path)
+            versions.append(read_json(path / "harmful" / "judges.json")[judge]["rules"])
+        assert versions == [RULES, RULES + 1 if store_text else RULES]

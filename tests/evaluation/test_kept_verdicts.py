@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +12,11 @@ import pytest
 from securetune.evaluation import judges, kept_verdicts
 from securetune.evaluation.judges import Verdict
 from securetune.evaluation.judges.answer_classifier import NAME as CLASSIFIER
+from securetune.evaluation.judges.answer_classifier import version
 from securetune.evaluation.judges.guards import GUARDS
 from securetune.evaluation.judges.verdict import RULES
-from securetune.evaluation.kept_verdicts import judge_kept, judge_version
-from securetune.evaluation_settings import EvaluateSettings
+from securetune.evaluation.kept_verdicts import judge_facts, judge_kept, judge_version
+from securetune.evaluation_settings import EvaluateSettings, RubricSettings
 from securetune.files import digest
 
 PAIRS = [(f"request {i}", f"answer {i}\u2028 with a\nbreak") for i in range(10)]
@@ -82,6 +84,47 @@ def test_versions_follow_the_model_that_judges() -> None:
     name = next(iter(GUARDS))
     moved = settings.model_copy(update={"guard_models": {name: "elsewhere"}})
     assert judge_version(name, moved) not in versions
+
+
+def test_a_guard_on_this_machine_is_known_by_its_files_wherever_they_are(tmp_path: Path) -> None:
+    def settings(directory: Path) -> EvaluateSettings:
+        return EvaluateSettings(judges=("wildguard",), guard_models={"wildguard": str(directory)})
+
+    def versions(directory: Path) -> tuple[object, ...]:
+        own = settings(directory)
+        return judge_version("wildguard", own), judge_facts("wildguard", own)["model"]
+
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    for name in ("config.json", "model.safetensors", "chat_template.jinja", "README.md"):
+        (here / name).write_text("first")
+    first = versions(here)
+    shutil.copytree(here, there)
+    assert versions(there) == first
+    (there / "README.md").write_text("other words")
+    assert versions(there) == first
+    found = {first}
+    for name in ("config.json", "model.safetensors", "chat_template.jinja"):
+        # As long as before: neither path nor size tells.
+        (there / name).write_text("other")
+        found.add(versions(there))
+    assert len(found) == 4
+    assert versions(tmp_path / "nowhere")[1] == str(tmp_path / "nowhere")
+
+
+def test_what_verdicts_depend_on_is_recorded_for_every_judge_and_no_address_or_key() -> None:
+    rubric = RubricSettings(base_url="https://me:secret@example.org:8000/v1", model="grader-1")
+    settings = EvaluateSettings(judges=("rubric",), rubric=rubric)
+    assert judge_facts("refusal-list-qi", settings) == {"rules": RULES}
+    classifier = judge_facts(CLASSIFIER, settings)
+    assert classifier == {"rules": RULES, "version": digest([CLASSIFIER, version(), RULES])}
+    name = next(iter(GUARDS))
+    assert judge_facts(name, settings)["model"] == GUARDS[name].model
+    first = judge_facts("rubric", settings)
+    assert first["model"] == "grader-1" and first["host"] == "example.org" and "secret" not in str(first)
+    for change in ({"model": "grader-2"}, {"base_url": "https://example.com/v1"}):
+        other = settings.model_copy(update={"rubric": rubric.model_copy(update=change)})
+        assert judge_facts("rubric", other) != first
 
 
 def test_rules_that_changed_have_a_new_version() -> None:

@@ -11,6 +11,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from report_data import JUDGES, report_data, with_every_string
+from securetune.evaluation.attacks import ATTACKS
 from securetune.evaluation.evaluate import Evaluation, Suite
 from securetune.files import write_json
 from securetune.plan import TuningPlan
@@ -68,6 +69,34 @@ def test_a_flip_is_a_scored_change_and_identical_models_have_none(tmp_path: Path
     (tmp_path / "tuned" / SUITE.name / "texts_dropped").touch()
     shown = flips({"start": START, "tuned": TUNED}, [SUITE], JUDGE, tmp_path)
     assert "store_text" in str(shown[0].answers[1].text)
+
+
+def test_a_suffix_that_an_answer_quotes_is_not_shown(tmp_path: Path) -> None:
+    suites = []
+    for name in ("system", "suffix-search"):
+        suites.append(replace(SUITE, name=f"harmful.{name}", attack=ATTACKS[name]))
+        for model in ("start", "tuned"):
+            rows = [
+                {"prompt_id": p.id, "text": f"You asked: {p.text} zq!! xyzzy", "tokens": 3} for p in PROMPTS
+            ]
+            path = tmp_path / model / suites[-1].name / "responses.jsonl"
+            path.parent.mkdir(parents=True)
+            path.write_text("\n".join(json.dumps(row) for row in rows) + "\n")
+    own = {"start": START, "tuned": TUNED}
+    evaluations = {
+        model: replace(one, outcomes={(s.name, JUDGE): one.outcomes[SUITE.name, JUDGE] for s in suites})
+        for model, one in own.items()
+    }
+    shown = {
+        suite.name: [
+            text
+            for flip in flips(evaluations, [suite], JUDGE, tmp_path)
+            for text in (flip.prompt, *(answer.text for answer in flip.answers))
+        ]
+        for suite in suites
+    }
+    assert set(shown["harmful.suffix-search"]) == {None}
+    assert len(shown["harmful.suffix-search"]) == 6 and None not in shown["harmful.system"]
 
 
 def test_flips_are_counted_in_both_directions_and_the_changed_ones_are_bold() -> None:

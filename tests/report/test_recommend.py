@@ -99,6 +99,20 @@ def test_the_price_in_over_refusal_is_told() -> None:
     assert "refuses more prompts of ordinary (+20.0 points)" in recommend(report_data(comparisons=rows))
 
 
+def test_a_price_on_weak_evidence_is_told_as_such() -> None:
+    rows = with_results(
+        lambda row: (
+            replace(row, n=90, unscored=30) if (row.model, row.suite) == ("self-replay", "twins") else row
+        )
+    )
+    costly = compare("self-replay", "start", 0.3, 0.001, "twins", "over_refusal")
+    changes = tuple(row for row in comparisons() if (row.model, row.suite) != ("self-replay", "twins"))
+    data = report_data(comparisons=(*changes, costly))
+    assert "the model refuses more prompts of twins (+30.0 points)" in recommend(data)
+    doubt = "weak evidence: 30 of 120 responses of self-replay are unscored"
+    assert f"twins (+30.0 points; {doubt})" in recommend(replace(data, results=rows))
+
+
 def test_without_harm_no_protection_is_recommended() -> None:
     sentence = recommend(unharmed(high=0.04))
     assert sentence.startswith("No protection was needed in this run: use vanilla")

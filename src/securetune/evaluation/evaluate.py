@@ -15,7 +15,7 @@ from securetune.evaluation.attacks import Attack, any_of, sample_id
 from securetune.evaluation.generate import Response, read_answers
 from securetune.evaluation.judges import Verdict, get_judges
 from securetune.evaluation.judges.verdict import Kind
-from securetune.evaluation.kept_verdicts import judge_kept, judge_version
+from securetune.evaluation.kept_verdicts import JUDGES_FILE, judge_kept, judge_version, record_judge
 from securetune.evaluation.lm_eval import as_result, run_lm_eval
 from securetune.evaluation.loss import held_out_losses
 from securetune.evaluation.model_files import ModelFiles
@@ -104,9 +104,9 @@ def evaluate(
     """Answer every suite, judge the answers, measure the held-out loss; resumable.
 
     Writes `<suite>/responses.jsonl` (without texts unless `store_text`), `<suite>/verdicts.<judge>.jsonl`,
-    for judges that run a model `<suite>/judged.<judge>.jsonl`, from which no answer is judged twice,
-    and `held_out.json`; lm-eval writes below `lm_eval/`. Judging again needs no model as long as texts were
-    stored.
+    `<suite>/judges.json` (which version of each judge gave them), for judges that run a model
+    `<suite>/judged.<judge>.jsonl`, from which no answer is judged twice, and `held_out.json`; lm-eval writes
+    below `lm_eval/`. Judging again needs no model as long as texts were stored.
 
     Args:
         load: returns the model and its tokenizer.
@@ -246,6 +246,7 @@ def _verdicts(
     verdicts = {answer.prompt_id: next(said) if answer.tokens else empty for answer in answers}
     lines = [json.dumps({"prompt_id": key, **asdict(verdict)}) for key, verdict in verdicts.items()]
     write_text(path, "\n".join(lines) + "\n")
+    record_judge(path.with_name(JUDGES_FILE), judge.name, settings)
     return verdicts
 
 

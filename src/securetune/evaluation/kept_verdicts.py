@@ -1,37 +1,92 @@
-"""Verdicts of judges that run a model, kept as they come: nothing is judged twice, a kill loses little."""
+"""Verdicts of judges that run a model, kept as they come; and which version of a judge gave verdicts."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 from securetune.evaluation.judges import Judge, Verdict, judge_all
 from securetune.evaluation.judges.answer_classifier import NAME as CLASSIFIER
 from securetune.evaluation.judges.answer_classifier import version
 from securetune.evaluation.judges.guards import GUARDS
+from securetune.evaluation.judges.rubric import INSTRUCTION, MAX_TOKENS
 from securetune.evaluation.judges.verdict import RULES
 from securetune.evaluation_settings import EvaluateSettings
-from securetune.files import digest
+from securetune.files import digest, file_digest, read_json, write_json
 
 CHUNK = 64
 """Answers that are judged before their verdicts are written (ours)."""
+JUDGES_FILE = "judges.json"
+"""Beside the verdicts of a suite: judge -> `judge_facts` of those that are there."""
+_READ = (".json", ".safetensors", ".jinja", ".model", ".txt", ".gguf")
+"""Files of a model directory that a load may read."""
 
 
 def judge_version(name: str, settings: EvaluateSettings) -> str | None:
     """What verdicts depend on besides request and answer; `None` for judges whose verdicts are not kept.
 
-    Refusal lists take no time, and the rubric keeps the endpoint's replies itself.
+    Refusal lists take no time, and the rubric keeps the endpoint's replies itself. A guard on this machine
+    is known by the content of its files, wherever they are.
     """
     if name == CLASSIFIER:
         own: object = version()
     elif name in GUARDS:
         guard = GUARDS[name]
-        own = [settings.guard_models.get(name, guard.model), guard.prompt, guard.adapter]
+        own = [_guard_model(name, settings), guard.prompt, guard.adapter]
     else:
         return None
     return digest([name, own, RULES])
+
+
+def judge_facts(name: str, settings: EvaluateSettings) -> dict[str, Any]:
+    """What verdicts of every judge depend on besides request and answer, as `judges.json` records it.
+
+    Verdicts under one name are of one judge if and only if these are equal. Keys and paths are not in it.
+    """
+    facts: dict[str, Any] = {"rules": RULES}
+    if (version := judge_version(name, settings)) is not None:
+        facts["version"] = version
+    if name in GUARDS:
+        facts["model"] = _guard_model(name, settings)
+    if name == "rubric" and settings.rubric is not None:
+        facts["model"] = settings.rubric.model
+        facts["host"] = urlsplit(settings.rubric.base_url).hostname
+        facts["instruction"] = digest([INSTRUCTION, MAX_TOKENS])
+    return facts
+
+
+def record_judge(path: Path, name: str, settings: EvaluateSettings) -> None:
+    """Record the judge of the verdicts that were just written, in `path`."""
+    known = read_json(path) if path.is_file() else {}
+    write_json(path, known | {name: judge_facts(name, settings)})
+
+
+def _guard_model(name: str, settings: EvaluateSettings) -> str:
+    """Hub id and revision of a guard, or the digest of its files where it is on this machine."""
+    place = settings.guard_models.get(name, GUARDS[name].model)
+    path = Path(place)
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix in _READ and file.is_file())
+    elif path.is_file():
+        files = [path]
+    else:
+        return place
+    return f"files {digest({file.name: _content(file, *_state(file)) for file in files})}"
+
+
+def _state(file: Path) -> tuple[int, int]:
+    return file.stat().st_size, file.stat().st_mtime_ns
+
+
+@cache
+def _content(file: Path, size: int, changed: int) -> str:
+    """Digest of a file, which may be many GB: once per process, and again when size or time changed."""
+    return file_digest(file)
 
 
 def judge_kept(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from securetune.report.data import Comparison
 from securetune.report.lookup import MIN_PROMPTS, Lookup, falls, rises
 from securetune.report.wording import listed, nats, p_value, percent, points, points_interval, signed
 
@@ -45,22 +44,26 @@ def _problem(found: Lookup, tuned: str, start: str) -> str | None:
 
 
 def _others(found: Lookup, tuned: str, start: str) -> str:
-    """What else changed significantly: other harmful suites, refusals of harmless prompts, task scores."""
-    clauses = []
-    for metric, more, fewer in (
-        ("asr", "ASR rose on", "ASR fell on"),
-        ("over_refusal", "it refuses more prompts of", "it refuses fewer prompts of"),
-        ("accuracy", "its accuracy rose on", "its accuracy fell on"),
+    """What else changed significantly: other harmful suites, refusals of harmless prompts, task scores.
+
+    On weak evidence nothing is said to have become better, and what became worse is said to be doubtful.
+    """
+    clauses, unknown = [], []
+    for metric, worse, worsens, better, betters in (
+        ("asr", "ASR rose on", rises, "ASR fell on", falls),
+        ("over_refusal", "it refuses more prompts of", rises, "it refuses fewer prompts of", falls),
+        ("accuracy", "its accuracy fell on", falls, "its accuracy rose on", rises),
     ):
         rows = [row for row in found.against(tuned, start, metric) if row.suite != found.data.primary_suite]
-        for words, told in ((more, [row for row in rows if rises(row)]), (fewer, list(filter(falls, rows)))):
+        unknown += [row for row in rows if betters(row) and found.doubt(row) is not None]
+        rows = [row for row in rows if row not in unknown]
+        for words, told in ((worse, list(filter(worsens, rows))), (better, list(filter(betters, rows)))):
             if told:
-                clauses.append(f"{words} {listed([_point(row) for row in told])}")
+                clauses.append(f"{words} {listed([f'{row.suite} ({found.told(row)})' for row in told])}")
+    if unknown:
+        doubts = [f"{row.suite} ({found.doubt(row)})" for row in unknown]
+        clauses.append(f"not enough is known about {listed(doubts)}")
     return "".join(f"; {clause}" for clause in clauses)
-
-
-def _point(row: Comparison) -> str:
-    return f"{row.suite} ({points(row.difference)})"
 
 
 def _learnt(found: Lookup, tuned: str, start: str) -> str:

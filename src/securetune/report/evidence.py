@@ -101,15 +101,16 @@ def flips(
         suites: what they were asked.
         judge: whose verdicts count.
         texts: the directory with every model's evaluation, to show prompts and answers; `None` redacts them.
-            Suites of adversarial files stay redacted.
+            Suites of adversarial files and of searched suffixes stay redacted.
         start: the model that the others were tuned from.
     """
     found = []
     for suite in suites:
         events = {name: one.outcomes[suite.name, judge] for name, one in evaluations.items()}
         said: dict[str, dict[str, str]] = {name: {} for name in evaluations}
-        # Their prompts may be the adversarial texts themselves, and answers may quote them.
-        show = texts is not None and (suite.attack is None or suite.attack.texts is None)
+        # Prompts may be adversarial texts themselves, and answers may quote these or a suffix that was found.
+        attack = suite.attack
+        show = texts is not None and (attack is None or (attack.texts is None and attack.suffix is None))
         if texts is not None and show:
             said = {name: _texts(texts / name / suite.name, suite) for name in evaluations}
         for prompt in suite.prompts:

@@ -77,9 +77,20 @@ def _prompts(found: Lookup) -> list[str]:
     missing = [row.model for row in rows if row.value is None]
     if missing:
         lines.append(f"There is no ASR for {listed(missing)}.")
-    unscored = [f"{row.unscored} of {row.n + row.unscored} by {row.model}" for row in rows if row.unscored]
+    judged = [row for row in data.results if row.judge == data.primary_judge]
+    unscored = [
+        f"{row.unscored} of {row.n + row.unscored} by {row.model} on {row.suite}"
+        for row in judged
+        if row.unscored
+    ]
     if unscored:
         lines.append(f"Unscored responses count neither way: {listed(unscored)}.")
+    weak: dict[str, str] = {}
+    for row in judged:
+        if (why := found.weakness(row.model, row.suite, row.metric)) is not None:
+            weak.setdefault(row.suite, why)
+    if weak:
+        lines.append(f"No verdict rests on {listed([f'{suite} ({why})' for suite, why in weak.items()])}.")
     if len(data.comparisons) + len(data.matched) > 1:
         lines.append("Intervals and p-values are given one by one, without correction for their number.")
     return lines

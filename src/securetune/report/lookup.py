@@ -147,19 +147,32 @@ class Lookup:
                 return row
         return None
 
-    def weakness(self, model: str) -> str | None:
-        """Why the ASR of a model cannot carry a verdict, or `None` if it can."""
-        row = self.asr(model)
+    def weakness(self, model: str, suite: str | None = None, metric: str = "asr") -> str | None:
+        """Why a rate of a model, by default ASR on the primary suite, cannot carry a verdict, or `None`."""
+        suite = suite or self.data.primary_suite
+        row = self.result(model, suite, metric, None if metric == "accuracy" else self.data.primary_judge)
         if row is None or row.value is None or not is_number(row.value):
-            return f"{model} has no ASR on {self.data.primary_suite}"
+            return f"{model} has no {'ASR' if metric == 'asr' else 'rate'} on {suite}"
         if row.n < MIN_PROMPTS:
             return f"{model} has {row.n} scored prompts, fewer than {MIN_PROMPTS}"
         if row.unscored > MAX_UNSCORED * (row.n + row.unscored):
             return f"{row.unscored} of {row.n + row.unscored} responses of {model} are unscored"
-        coherent = self.result(model, self.data.primary_suite, "coherence", None)
+        coherent = self.result(model, suite, "coherence", None)
         if coherent is not None and coherent.value is not None and coherent.value < MIN_COHERENT:
             return f"only {percent(coherent.value)} of the responses of {model} are coherent"
         return None
+
+    def doubt(self, row: Comparison) -> str | None:
+        """Why a paired comparison cannot carry a verdict, or `None` if it can."""
+        for model in (row.against, row.model):
+            if (weakness := self.weakness(model, row.suite, row.metric)) is not None:
+                return weakness
+        return None if row.n >= MIN_PROMPTS else f"only {row.n} prompts are scored for both"
+
+    def told(self, row: Comparison) -> str:
+        """The change of a rate in points, with what makes it doubtful."""
+        doubt = self.doubt(row)
+        return points(row.difference) + (f"; weak evidence: {doubt}" if doubt is not None else "")
 
 
 def improved(results: Sequence[Result], model: str, start: str = "start") -> bool | None:

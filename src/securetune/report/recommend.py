@@ -77,7 +77,7 @@ def _problem(found: Lookup) -> str | None:
 
 def _risen(found: Lookup) -> str:
     pairs = [(model, found.comparison(model, found.start)) for model in found.tuned]
-    risen = [f"{model} ({points(row.difference)})" for model, row in pairs if row is not None and rises(row)]
+    risen = [f"{model} ({found.told(row)})" for model, row in pairs if row is not None and rises(row)]
     return f"; ASR rose significantly over {found.start} with {listed(risen)}" if risen else ""
 
 
@@ -204,9 +204,9 @@ def _costs(found: Lookup, model: str) -> str:
     for suite in sorted(suites):
         row = found.comparison(model, found.start, suite, "over_refusal")
         if row is not None and rises(row):
-            costs.append(f"the model refuses more prompts of {suite} ({points(row.difference)})")
+            costs.append(f"the model refuses more prompts of {suite} ({found.told(row)})")
     scores = [row for row in found.against(model, found.start, "accuracy") if falls(row)]
-    costs += [f"its accuracy on {row.suite} fell ({points(row.difference)})" for row in scores]
+    costs += [f"its accuracy on {row.suite} fell ({found.told(row)})" for row in scores]
     return f", but {listed(costs)}" if costs else ""
 
 
