@@ -57,6 +57,9 @@ def test_the_model_keeps_its_mode_even_when_it_fails(
         held_out_losses(tiny_model, tokenizer, [EncodedRow([5, 10_000], [-100, 5])])
     assert tiny_model.training
     assert held_out_losses(tiny_model, tokenizer, []) == []
+    done: list[int] = []
+    held_out_losses(tiny_model, tokenizer, rows(5), 2, progress=done.append)
+    assert done == [2, 2, 1]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -198,10 +198,13 @@ def _answers(
         model, tokenizer = load()
         _ask_all(model, tokenizer, missing, settings, paths, answers, name)
         if held_out and not losses_path.is_file():
-            write_json(losses_path, {"losses": held_out_losses(model, tokenizer, held_out)})
+            with progress(f"held-out loss of {name}", len(held_out)) as advance:
+                found = held_out_losses(model, tokenizer, held_out, progress=advance)
+            write_json(losses_path, {"losses": found})
         for one in settings.task_sets:
             path = task_paths[one.task]
-            scores[one.task] = score_task(model, tokenizer, one.items, settings.batch_size, path)
+            label = f"{one.task} of {name}"
+            scores[one.task] = score_task(model, tokenizer, one.items, settings.batch_size, path, label)
     losses = json.loads(losses_path.read_text())["losses"] if held_out else []
     tasks = {task: right for task, right in scores.items() if right is not None}
     return {name: rows for name, rows in answers.items() if rows is not None}, losses, tasks

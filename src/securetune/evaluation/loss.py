@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from securetune.encoding import IGNORED, EncodedRow
@@ -17,11 +17,12 @@ def held_out_losses(
     rows: Sequence[EncodedRow],
     batch_size: int = 8,
     what: str = "the held-out loss",
+    progress: Callable[[int], None] | None = None,
 ) -> list[float]:
     """Mean negative log-likelihood per trained token, in nats, of each row.
 
     Rows are batched by length; padding goes to the right and does not count. A batch that does not fit
-    into memory is halved. `what` is measured, in errors.
+    into memory is halved. `what` is measured, in errors; `progress` is called with the rows just done.
 
     Raises:
         TrainingError: a loss is not finite, or one row does not fit into memory.
@@ -42,6 +43,8 @@ def held_out_losses(
                 )
                 for index, loss in zip(batch, found):
                     losses[index] = loss
+                if progress is not None:
+                    progress(len(batch))
     finally:
         model.train(was_training)
     wrong = [index for index, loss in enumerate(losses) if not math.isfinite(loss)]
