@@ -15,6 +15,7 @@ import json
 import re
 from pathlib import Path
 
+from bf16_products import use_float32_products
 from securetune.__main__ import main as securetune
 from securetune.compare.cells import plan_cells, read_cells
 from securetune.compare.results import describe_cells
@@ -86,6 +87,8 @@ def main() -> None:
     parser.add_argument("--tables", action="store_true", help="run nothing")
     options = parser.parse_args()
     write_data()
+    if use_float32_products():
+        print("this CPU has no bfloat16 units: products of bfloat16 are computed in float32 and rounded")
     for name in [] if options.tables else options.only:
         run(name, options.shard)
     if options.shard:
