@@ -16,7 +16,7 @@ _KERNELS: list[torch.library.Library] = []
 
 def use_float32_products() -> bool:
     """Replace torch's bfloat16 products on a CPU without units for them; returns whether it did."""
-    if _KERNELS or torch.cpu._is_avx512_bf16_supported() or torch.cuda.is_available():
+    if _KERNELS or torch.cuda.is_available() or torch.backends.cpu.get_cpu_capability() != "AVX2":
         return bool(_KERNELS)
     library = torch.library.Library("aten", "IMPL")
     with warnings.catch_warnings():

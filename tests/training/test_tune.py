@@ -439,6 +439,18 @@ def test_trainer_settings_are_checked_without_a_model(trainer: dict[str, Any]) -
         check_trainer_settings(SETTINGS.model_copy(update={"trainer": trainer}))
 
 
+@pytest.mark.parametrize(
+    ("units", "bf16", "warned"), [("AVX2", True, True), ("AVX512", True, False), ("AVX2", False, False)]
+)
+def test_bf16_on_a_cpu_that_emulates_it_is_warned_about(
+    units: str, bf16: bool, warned: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: units)
+    check_trainer_settings(SETTINGS.model_copy(update={"trainer": {"bf16": bf16}}))
+    assert ("13 times slower" in caplog.text) is warned
+
+
 @pytest.mark.parametrize("key", ["pad_to_multiple_of", "pad_token", "completion_only_loss"])
 def test_trainer_keys_without_effect_are_refused(key: str) -> None:
     with pytest.raises(ConfigError, match=rf"train\.trainer: \['{key}'\] would have no effect"):
