@@ -91,7 +91,9 @@ def test_every_cell_has_verdicts_by_prompt_losses_and_movement(finished: Path) -
     assert len(first.outcomes[f"harmful/{judge}"]) == 6 and f"twins/{judge}" not in first.outcomes
     assert len(last.outcomes[f"harmful/{judge}"]) == len(last.outcomes[f"twins/{judge}"]) == 8
     assert first.outcomes[f"harmful/{judge}"].keys() < last.outcomes[f"harmful/{judge}"].keys()
-    assert cells["start"].last.movement == 0
+    assert cells["start"].last.movement == 0 and cells["start"].plan is None
+    planned = finished / "work" / "tune" / "ml-lr.rate1.seed0" / "plan.json"
+    assert cells["ml-lr.rate1.seed0"].plan == read_json(planned)
     slow, averaged = cells["vanilla.rate0.5.seed0"].last, plain.series(ema=True)[-1]
     assert 0 < slow.movement < last.movement and 0 < averaged.movement < last.movement
     assert last.loss < cells["start"].last.loss, "tuning learns something here"

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from securetune.compare.cells import START, Cell, CellKey, Point
+from securetune.compare.plans import plan_differences
 from securetune.compare.results import describe_cells
 from securetune.compare.tables import write_tables
 from securetune.errors import UsageError
+from securetune.plan import TuningPlan
 
 JUDGE = "judge"
 BASELINES = ("plain-rates", "ema", "early-stopping", "replay", "random")
@@ -253,3 +256,35 @@ def test_planned_runs_that_are_missing_are_named() -> None:
     text = write_tables(content)
     assert text.count("**6 of 13 planned runs are missing:** ") == 1
     assert "Not ranked: random: no run of it is finished." in text
+
+
+def planned(cell: Cell, *patterns: str) -> Cell:
+    plan = TuningPlan.from_multipliers(dict.fromkeys(patterns, 1.0), outside=0.01)
+    return replace(cell, plan=plan.to_json())
+
+
+def test_runs_of_a_strategy_with_different_plans_are_named() -> None:
+    found = cells(ml_lr=(0.1, 1.62, 4.0))
+    others = [cell for cell in found if cell.key.strategy != "ml-lr"]
+    first, second, third = (cell for cell in found if cell.key.strategy == "ml-lr")
+    one = [planned(cell, "0.mlp", "q_proj") for cell in (first, second, third)]
+    assert plan_differences([*others, *one]) == []
+    assert plan_differences(found) == []  # Of the time before plans were recorded.
+    differ = [*others, *one[:2], planned(third, "0.mlp", "k_proj", "v_proj")]
+    [sentence] = plan_differences(differ)
+    assert sentence == (
+        "The runs of ml-lr had 2 different plans (seeds 0, 1: 2 patterns; seeds 2: 3 patterns; 1 are in all)."
+    )
+    content = describe_cells(differ, JUDGE, BASELINES)
+    assert sentence in write_tables(content)
+    assert sentence not in write_tables(describe_cells([*others, *one], JUDGE, BASELINES))
+    [sentence] = plan_differences([*others, first, *one[1:]])
+    assert sentence.startswith("The plan of ml-lr with seed 0 was not recorded")
+    # The random set is drawn anew under every seed.
+    random = [planned(cell, str(i)) for i, cell in enumerate(others) if cell.key.strategy == "random"]
+    assert plan_differences(random) == []
+
+
+def test_a_plan_survives_the_file_of_its_cell(tmp_path: Path) -> None:
+    cell = planned(cells()[1], "q_proj")
+    assert Cell.read(cell.write(tmp_path)) == cell

@@ -73,6 +73,8 @@ class Cell:
     """By step; the last one without `ema` is the tuned model."""
     seconds: float
     """Wall time of the call that finished it; earlier ones that were cut off are not in it."""
+    plan: Mapping[str, Any] | None = None
+    """The tuning plan that it was trained with, as JSON; `None` for the start model and in older cells."""
 
     def series(self, ema: bool = False) -> list[Point]:
         """The points of the run, or of its moving average, by step."""
@@ -105,7 +107,7 @@ class Cell:
             )
         parts = {key: content[key] for key in ("inputs", "primary", "suites", "seconds")}
         points = tuple(Point(**point) for point in content["points"])
-        return cls(key=CellKey(**content["key"]), points=points, **parts)
+        return cls(key=CellKey(**content["key"]), points=points, plan=content.get("plan"), **parts)
 
 
 def plan_cells(config: Config) -> list[CellKey]:

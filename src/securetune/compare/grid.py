@@ -20,6 +20,7 @@ from securetune.evaluation.kept_verdicts import judge_version
 from securetune.files import digest
 from securetune.models.load import read_chat_template
 from securetune.pipeline import Pipeline
+from securetune.plan import TuningPlan
 from securetune.runs.directory import Run, Stage
 from securetune.strategies.build import needs_robust_set
 from securetune.training.sft import total_steps
@@ -266,7 +267,8 @@ class Grid:
         )
         found.append(_point(total, False, evaluation, outputs["movement"]))
         points = tuple(sorted(found, key=lambda point: (point.step, point.ema)))
-        return self._cell(key, points, began)
+        plan = TuningPlan.load(result.directory / "plan.json")
+        return replace(self._cell(key, points, began), plan=plan.to_json())
 
     def _cell(self, key: CellKey, points: tuple[Point, ...], began: float) -> Cell:
         harmful = {suite.name: suite.harmful for suite in self.suites()}

@@ -20,6 +20,7 @@ from securetune.compare.curves import (
     reference_point,
     share,
 )
+from securetune.compare.plans import plan_differences
 from securetune.compare.power import Spread, power_table
 from securetune.compare.ranking import Ranking, common_prompts, difference_over_seeds, rank
 from securetune.compare.weakness import Place, weaknesses
@@ -80,6 +81,7 @@ def describe_cells(
         "areas": _areas(found),
         "curves": _curve_points(cells, judge),
         "power": _power(found, rest["losses"]),
+        "plans": plan_differences(cells),
     }
 
 

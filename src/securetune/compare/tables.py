@@ -15,6 +15,7 @@ def write_tables(content: Mapping[str, Any]) -> str:
         f"Judge: {content['judge']}; ASR is that on `{content['primary']}`. Intervals are 95%, over "
         f"{_covered(content)}. {content['cells']} cells, at least {duration(content['seconds'])} in all.",
         _missing(content),
+        " ".join(content["plans"]),
         _ranking(content),
         _section("Tuned models", _models(content)),
         _section("Against plain tuning over its rates, at the same ...", _matched(content)),
