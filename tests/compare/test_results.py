@@ -279,7 +279,7 @@ def test_runs_of_a_strategy_with_different_plans_are_named() -> None:
     assert sentence in write_tables(content)
     assert sentence not in write_tables(describe_cells([*others, *one], JUDGE, BASELINES))
     [sentence] = plan_differences([*others, first, *one[1:]])
-    assert sentence.startswith("The plan of ml-lr with seed 0 was not recorded")
+    assert sentence.endswith("whether they are the same: the plans of ml-lr with seed 0.")
     # The random set is drawn anew under every seed.
     random = [planned(cell, str(i)) for i, cell in enumerate(others) if cell.key.strategy == "random"]
     assert plan_differences(random) == []

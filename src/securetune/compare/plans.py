@@ -16,10 +16,10 @@ def plan_differences(cells: Sequence[Cell]) -> list[str]:
     The random set is another one under every seed, as it should be.
     """
     sentences = []
+    unrecorded: dict[str, list[str]] = {}
     names = dict.fromkeys(cell.key.strategy for cell in cells if cell.key != START)
     for name in (name for name in names if name not in DRAWN_BY_SEED):
         runs = [cell for cell in cells if cell.key.strategy == name]
-        unknown = sorted({cell.key.seed for cell in runs if cell.plan is None})
         plans: dict[str, TuningPlan] = {}
         seeds: dict[str, set[int]] = {}
         for cell in (cell for cell in runs if cell.plan is not None):
@@ -29,18 +29,23 @@ def plan_differences(cells: Sequence[Cell]) -> list[str]:
         patterns = [set(plan.patterns) for plan in plans.values()]
         if len(plans) > 1:
             groups = [
-                f"seeds {', '.join(map(str, sorted(seeds[one])))}: {len(plan.patterns)} patterns"
+                f"seeds {_list(sorted(seeds[one]))}: {len(plan.patterns)} patterns"
                 for one, plan in plans.items()
             ]
-            shared = len(set.intersection(*patterns))
             sentences.append(
                 f"The runs of {name} had {len(plans)} different plans ({'; '.join(groups)}; "
-                f"{shared} are in all)."
+                f"{len(set.intersection(*patterns))} are in all)."
             )
+        unknown = sorted({cell.key.seed for cell in runs if cell.plan is None})
         if unknown and any(patterns):
-            seed = "seed" if len(unknown) == 1 else "seeds"
-            sentences.append(
-                f"The plan of {name} with {seed} {', '.join(map(str, unknown))} was not recorded: whether it "
-                "is the same is not known."
-            )
+            unrecorded.setdefault(_list(unknown), []).append(name)
+    sentences += [
+        f"Not recorded, so that it is not known whether they are the same: the plans of {', '.join(those)} "
+        f"with seed {which}."
+        for which, those in unrecorded.items()
+    ]
     return sentences
+
+
+def _list(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
