@@ -21,6 +21,7 @@ from securetune.compare.cells import plan_cells, read_cells
 from securetune.compare.results import describe_cells
 from securetune.compare.tables import write_tables
 from securetune.config import Config, load_settings
+from securetune.errors import UsageError
 from securetune.files import write_json, write_text
 from shared_data import disjoint, public_set, sample, shared
 
@@ -87,8 +88,9 @@ def main() -> None:
     parser.add_argument("--tables", action="store_true", help="run nothing")
     options = parser.parse_args()
     write_data()
-    if use_float32_products():
-        print("this CPU has no bfloat16 units: products of bfloat16 are computed in float32 and rounded")
+    if not options.tables and use_float32_products():
+        print("this CPU has no bfloat16 units: products of bfloat16 are computed in float32 and rounded,")
+        print("so that the warning of slow bf16 does not apply")
     for name in [] if options.tables else options.only:
         run(name, options.shard)
     if options.shard:
@@ -97,7 +99,10 @@ def main() -> None:
         )
         print(json.dumps({"shard": options.shard, "grids": options.only}))
         return
-    print(json.dumps({name: tables(name, ROOT / "docs" / "results.md") for name in options.only}))
+    try:
+        print(json.dumps({name: tables(name, ROOT / "docs" / "results.md") for name in options.only}))
+    except UsageError as error:
+        raise SystemExit(str(error)) from None
 
 
 if __name__ == "__main__":
