@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -93,13 +94,47 @@ def test_intervals_of_paired_differences_cover_the_truth(sway: float) -> None:
         assert boots < covered
 
 
-def test_false_alarms_among_equal_strategies_are_rare() -> None:
+@pytest.mark.parametrize(
+    ("names", "prompts", "seeds", "sway"),
+    [("abcd", 60, 3, 0.3), ("abcdefghi", 100, 2, 0.4), ("abcdefghi", 100, 3, 0.4)],
+)
+def test_false_alarms_among_equal_strategies_are_rare(
+    names: str, prompts: int, seeds: int, sway: float
+) -> None:
     rng = np.random.default_rng(2)
-    trials, alarms = 120, 0
+    trials, alarms, alone = 120, 0, 0
     for _ in range(trials):
-        ranking = rank(world(rng, dict.fromkeys("abcd", 0.0), prompts=60, sway=0.3), draws=20)
-        alarms += any(pair.distinguishable for pair in ranking.pairs)
-    assert alarms / trials <= 0.08
+        values = world(rng, dict.fromkeys(names, 0.0), prompts=prompts, sway=sway, seeds=seeds)
+        alarms += any(pair.distinguishable for pair in rank(values, draws=2).pairs)
+        pairs = [gaps(values[a], values[b]) for a, b in combinations(names, 2)]
+        alone += min(holm([mean_over_seeds(pair).p_value or 1.0 for pair in pairs])) < 0.05
+    assert alarms / trials <= 0.06
+    if len(names) > 4:
+        # Control: with the spread of each pair's own seeds, alarms are several times as frequent.
+        assert alone / trials > 0.1
+
+
+def test_values_and_pairs_rest_on_the_same_prompts() -> None:
+    rng, easy = np.random.default_rng(4), np.zeros(200)
+    values = {name: answers(rng, 0.0, easy, 2, 0.0) for name in ("a", "b", "c")}
+    # `a` is much the higher one, but only on prompts that `c` was not asked.
+    for one, other in zip(values["a"], values["b"]):
+        one.update({f"p{i:03}": 1.0 for i in range(100, 200)})
+        other.update({f"p{i:03}": 0.0 for i in range(100, 200)})
+    values["c"] = [{key: one[key] for key in sorted(one)[:100]} for one in values["c"]]
+    ranking = rank(values)
+    pair, found = ranking.pair("a", "b"), {row.name: row.value for row in ranking.rows}
+    assert pair is not None and pair.difference.n == ranking.prompts == 100
+    assert pair.difference.value == pytest.approx(found["a"] - found["b"])
+    assert not pair.distinguishable
+    two = rank({name: values[name] for name in ("a", "b")})
+    assert two.prompts == 200 and two.pairs[0].distinguishable
+
+
+def test_a_name_without_a_common_prompt_is_not_ranked_and_hides_no_other() -> None:
+    values = world(np.random.default_rng(3), {"a": 0.0, "b": -3.0})
+    ranking = rank(values | {"none": [{"p000": 1.0}, {"p001": 1.0}, {}]})
+    assert ranking == rank(values) and len(ranking.rows) == 2
 
 
 def test_holm_is_the_textbook_procedure() -> None:
@@ -200,9 +235,30 @@ def test_the_spread_is_read_from_cells() -> None:
     rng = np.random.default_rng(0)
     true = Spread(0.09, 0.04, 0.25)
     table = rng.normal(0, 0.3, (1, 400)) + rng.normal(0, 0.2, (60, 1)) + rng.normal(0, 0.5, (60, 400))
-    found = Spread.measured([{f"p{i}": v for i, v in enumerate(row)} for row in table.tolist()])
+    found = Spread.measured([[{f"p{i}": v for i, v in enumerate(row)} for row in table.tolist()]])
     assert found is not None
     assert found.of_prompts == pytest.approx(true.of_prompts, rel=0.2)
     assert found.of_seeds == pytest.approx(true.of_seeds, rel=0.5)
     assert found.residual == pytest.approx(true.residual, rel=0.1)
-    assert Spread.measured([{"a": 1.0, "b": 0.0}]) is None
+    assert Spread.measured([[{"a": 1.0, "b": 0.0}]]) is None and Spread.measured([]) is None
+
+
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_a_spread_from_few_seeds_is_not_too_small_on_average(seeds: int) -> None:
+    rng, true, prompts, found = np.random.default_rng(0), Spread.assumed(), 100, []
+    for _ in range(200):
+        pairs = []
+        for _ in range(8):
+            table = (
+                rng.normal(0, true.of_prompts**0.5, (1, prompts))
+                + rng.normal(0, true.of_seeds**0.5, (seeds, 1))
+                + rng.normal(0, true.residual**0.5, (seeds, prompts))
+            )
+            pairs.append([{f"p{i}": v for i, v in enumerate(row)} for row in table.tolist()])
+        spread = Spread.measured(pairs)
+        assert spread is not None
+        found.append((spread.of_prompts, spread.of_seeds, spread.residual))
+    # Bounded below by 0, and so a little too large.
+    mean = np.mean(found, axis=0)
+    assert mean == pytest.approx((true.of_prompts, true.of_seeds, true.residual), rel=0.25)
+    assert mean[1] > 0.95 * true.of_seeds

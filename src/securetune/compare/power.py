@@ -27,19 +27,25 @@ class Spread:
     residual: float
 
     @classmethod
-    def measured(cls, gaps: Sequence[Values]) -> Spread | None:
-        """From the differences of two models, by seed and prompt; `None` with fewer than two of each."""
-        keys = sorted(set.intersection(*(set(gap) for gap in gaps))) if gaps else []
-        if len(gaps) < 2 or len(keys) < 2:
-            return None
-        seeds, prompts = len(gaps), len(keys)
-        table = np.array([[gap[key] for key in keys] for gap in gaps])
-        by_prompt, by_seed, residual = variances(table)
-        return cls(
-            max(0.0, (by_prompt - residual) * prompts),
-            max(0.0, (by_seed - residual) * seeds),
-            residual * seeds * prompts,
-        )
+    def measured(cls, pairs: Sequence[Sequence[Values]]) -> Spread | None:
+        """The mean over pairs of models; `None` without a pair of at least two seeds and prompts.
+
+        A component of one pair may come out below zero by chance. Only the mean is kept from that: bounding
+        each pair, or taking the median, would say with few seeds that they hardly differ.
+
+        Args:
+            pairs: for every pair, per seed, prompt id -> difference.
+        """
+        found = []
+        for gaps in pairs:
+            keys = sorted(set.intersection(*(set(gap) for gap in gaps))) if gaps else []
+            seeds, prompts = len(gaps), len(keys)
+            if seeds > 1 and prompts > 1:
+                table = np.array([[gap[key] for key in keys] for gap in gaps])
+                by_prompt, by_seed, residual = variances(table)
+                parts = (by_prompt - residual) * prompts, (by_seed - residual) * seeds
+                found.append((*parts, residual * seeds * prompts))
+        return cls(*np.mean(found, axis=0).clip(min=0.0).tolist()) if found else None
 
     @classmethod
     def assumed(cls, discordant: float = 0.3, seed_deviation: float = 0.03) -> Spread:

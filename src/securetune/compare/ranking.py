@@ -9,6 +9,7 @@ from itertools import combinations
 import numpy as np
 
 from securetune.compare.curves import Values
+from securetune.evaluation.crossed import BetweenSeeds
 from securetune.evaluation.statistics import mean_over_seeds
 
 LEVEL = 0.05
@@ -34,15 +35,18 @@ class Difference:
     seeds: int
 
 
-def difference_over_seeds(gaps: Sequence[Values], *, draws: int = DRAWS, seed: int = 0) -> Difference:
+def difference_over_seeds(
+    gaps: Sequence[Values], *, draws: int = DRAWS, seed: int = 0, between: BetweenSeeds | None = None
+) -> Difference:
     """The mean difference of two models that answered the same prompts, tuned with the same seeds.
 
     Args:
         gaps: per seed, prompt id -> value of the first model minus that of the second.
         draws: of the paired bootstrap: seeds and prompts are drawn anew, both models with them.
         seed: of the bootstrap.
+        between: the variance between seeds, where it is known better than from these differences.
     """
-    mean = mean_over_seeds(gaps)
+    mean = mean_over_seeds(gaps, between)
     if mean.value is None or mean.low is None or mean.high is None:
         return Difference(mean.value, None, None, None, None, 1.0, mean.n, len(gaps))
     keys = sorted(set.intersection(*(set(gap) for gap in gaps)))
@@ -81,7 +85,7 @@ class Ranked:
     """Lowest rank that it may have: 1 + how many are surely lower."""
     rank_high: int
     """Highest rank: the number of strategies - how many are surely higher."""
-    best_share: float | None
+    best_share: float
     """Share of the paired bootstrap draws in which it is the lowest; ties are shared."""
 
 
@@ -91,6 +95,8 @@ class Ranking:
 
     rows: tuple[Ranked, ...]
     pairs: tuple[Pair, ...]
+    prompts: int = 0
+    """That have a value for every strategy and seed; all values and pairs rest on these."""
 
     def pair(self, first: str, second: str) -> Pair | None:
         """The comparison of two strategies, in whichever order it is stored."""
@@ -116,39 +122,50 @@ class Ranking:
 def rank(values: Mapping[str, Sequence[Values]], *, draws: int = DRAWS, seed: int = 0) -> Ranking:
     """Rank strategies by their mean value; lower is better.
 
-    Pairs are compared on the prompts and seeds that both have; two are told apart only if they differ after
-    Holm's correction for all pairs at 5%. Rank ranges follow from these pairs, so that all of them hold
-    together with 95% confidence.
+    All pairs are compared on the prompts that have a value for every strategy and seed; two are told apart
+    only if they differ after Holm's correction for all pairs at 5%. Two or three seeds say little about the
+    spread between seeds of one pair, and the pair whose spread looks small by chance would be told apart too
+    often, so all pairs share one variance between seeds. Rank ranges follow from the pairs, so that all of
+    them hold together with 95% confidence.
 
     Args:
-        values: name -> per seed (the same seeds in the same order for all), prompt id -> value.
+        values: name -> per seed (the same seeds in the same order for all), prompt id -> value; a name
+            without a prompt that all of its seeds have is not ranked.
         draws: of the paired bootstrap.
         seed: of the paired bootstrap.
     """
-    names = list(values)
-    found = [
-        (
-            a,
-            b,
-            difference_over_seeds([_gap(x, y) for x, y in zip(values[a], values[b])], draws=draws, seed=seed),
-        )
-        for a, b in combinations(names, 2)
-    ]
-    adjusted = holm([difference.p_value for _, _, difference in found])
-    pairs = tuple(Pair(a, b, difference, p) for (a, b, difference), p in zip(found, adjusted))
-    common = common_prompts(values)
+    values = {name: seeds for name, seeds in values.items() if common_prompts({name: seeds})}
+    names, common = list(values), common_prompts(values)
+    if not common:
+        return Ranking((), ())
     table = np.array([[[one[key] for key in common] for one in values[name]] for name in names])
-    shares = _best_shares(table, draws, seed) if common else [None] * len(names)
+    places = list(combinations(range(len(names)), 2))
+    between = None
+    if places and table.shape[1] > 1 and len(common) > 1:
+        between = BetweenSeeds.pooled([table[a] - table[b] for a, b in places], len(names))
+    differences = [
+        difference_over_seeds(
+            [dict(zip(common, row)) for row in (table[a] - table[b]).tolist()],
+            draws=draws,
+            seed=seed,
+            between=between,
+        )
+        for a, b in places
+    ]
+    adjusted = holm([difference.p_value for difference in differences])
+    pairs = tuple(
+        Pair(names[a], names[b], difference, p)
+        for (a, b), difference, p in zip(places, differences, adjusted)
+    )
+    shares = _best_shares(table, draws, seed)
     rows = []
     for index, name in enumerate(names):
         surely = [
             _sign(pair, name) for pair in pairs if name in (pair.first, pair.second) and pair.distinguishable
         ]
         low, high = 1 + surely.count(1), len(names) - surely.count(-1)
-        mean = mean_over_seeds(values[name]).value if not common else float(table[index].mean())
-        if mean is not None:
-            rows.append(Ranked(name, mean, low, high, shares[index]))
-    return Ranking(tuple(sorted(rows, key=lambda row: (row.value, row.name))), pairs)
+        rows.append(Ranked(name, float(table[index].mean()), low, high, shares[index]))
+    return Ranking(tuple(sorted(rows, key=lambda row: (row.value, row.name))), pairs, len(common))
 
 
 def common_prompts(values: Mapping[str, Sequence[Values]]) -> list[str]:
@@ -165,10 +182,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
         running = max(running, min(1.0, (len(p_values) - place) * p_values[index]))
         adjusted[index] = running
     return adjusted
-
-
-def _gap(first: Values, second: Values) -> dict[str, float]:
-    return {key: first[key] - second[key] for key in first if key in second}
 
 
 def _sign(pair: Pair, name: str) -> int:

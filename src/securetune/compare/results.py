@@ -22,7 +22,7 @@ from securetune.compare.curves import (
 )
 from securetune.compare.plans import plan_differences
 from securetune.compare.power import Spread, power_table
-from securetune.compare.ranking import Ranking, common_prompts, difference_over_seeds, rank
+from securetune.compare.ranking import Ranking, difference_over_seeds, rank
 from securetune.compare.weakness import Place, weaknesses
 from securetune.config import parse_strategy
 from securetune.errors import UsageError
@@ -125,11 +125,11 @@ def rank_at_matched_loss(found: Mapping[str, BySeed]) -> tuple[Ranking, dict[str
     }
     ranking = rank(values)
     for name in set(values) - {row.name for row in ranking.rows}:
-        left_out[name] = "no prompt was scored under all of its seeds"
+        left_out[name] = "no prompt was scored under all seeds"
     return ranking, {
         "seeds": seeds,
         "losses": losses,
-        "prompts": len(common_prompts(values)),
+        "prompts": ranking.prompts,
         "left_out": left_out,
     }
 
@@ -295,17 +295,15 @@ def _curve_points(cells: Sequence[Cell], judge: str) -> list[dict[str, Any]]:
 
 
 def _power(found: Mapping[str, BySeed], losses: Mapping[int, float]) -> dict[str, Any]:
-    """Prompts and seeds that differences need, from the median spread of the pairs with plain tuning."""
-    spreads = []
+    """Prompts and seeds that differences need, from the mean spread of the pairs with plain tuning."""
+    pairs = []
     for name, by_seed in found.items():
         if not by_seed.keys() >= losses.keys():
             continue
         values = [(by_seed[seed].at(loss), found["vanilla"][seed].at(loss)) for seed, loss in losses.items()]
         gaps = [{key: a[key] - b[key] for key in a if key in b} for a, b in values if a and b]
-        spread = Spread.measured(gaps) if name != "vanilla" and len(gaps) == len(losses) else None
-        if spread is not None:
-            spreads.append(spread)
-    if not spreads:
-        return {"measured": False, **asdict(Spread.assumed()), "needed": power_table(Spread.assumed())}
-    parts = [float(np.median([asdict(one)[key] for one in spreads])) for key in asdict(spreads[0])]
-    return {"measured": True, **asdict(Spread(*parts)), "needed": power_table(Spread(*parts))}
+        if name != "vanilla" and len(gaps) == len(losses):
+            pairs.append(gaps)
+    measured = Spread.measured(pairs)
+    spread = measured or Spread.assumed()
+    return {"measured": measured is not None, **asdict(spread), "needed": power_table(spread)}

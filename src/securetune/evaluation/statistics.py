@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import stats
 
-from securetune.evaluation.crossed import satterthwaite, variances
+from securetune.evaluation.crossed import BetweenSeeds, satterthwaite, variances
 
 
 @dataclass(frozen=True)
@@ -235,7 +235,9 @@ def _common(points: Sequence[ReferencePoint]) -> list[str]:
     )
 
 
-def mean_over_seeds(values: Sequence[Mapping[str, float | None]]) -> Mean:
+def mean_over_seeds(
+    values: Sequence[Mapping[str, float | None]], between: BetweenSeeds | None = None
+) -> Mean:
     """The mean of one value per seed and prompt, with a 95% interval over prompts and seeds.
 
     The same prompts are asked of every seed, so seeds x prompts values are not so many independent ones.
@@ -246,6 +248,7 @@ def mean_over_seeds(values: Sequence[Mapping[str, float | None]]) -> Mean:
 
     Args:
         values: per seed, prompt id -> value; prompts that any seed left unscored do not count.
+        between: the variance between seed means, where it is known better than from these values.
 
     Returns:
         The mean; `n` counts prompts.
@@ -259,8 +262,10 @@ def mean_over_seeds(values: Sequence[Mapping[str, float | None]]) -> Mean:
     if len(values) == 1:
         return Mean.of(table[0].tolist())
     mean, (of_prompts, of_seeds, of_residual) = float(table.mean()), variances(table)
+    of_seeds = of_seeds if between is None else between.variance
     variance = max(of_prompts + of_seeds - of_residual, of_prompts, of_seeds)
-    freedom = satterthwaite(variance, of_prompts, of_seeds, table.shape)
+    known = None if between is None else between.freedom
+    freedom = satterthwaite(variance, of_prompts, of_seeds, table.shape, known)
     return Mean.by_t(mean, math.sqrt(variance), freedom, len(keys))
 
 
