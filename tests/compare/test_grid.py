@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,29 @@ def test_a_finished_cell_from_other_inputs_is_refused_by_name(
         assert ("analysed" in asked) is (name.startswith("ml-lr"))
 
 
+def test_seeds_tuned_at_another_rate_or_decay_are_not_pooled(
+    finished: Path, config: Path, tmp_path: Path, capsys: Any
+) -> None:
+    cells = tmp_path / "cells"
+    shutil.copytree(finished / "cells", cells)
+    call = arguments(config, tmp_path, "--set", "compare.seeds=[1]")
+    assert main([*call, "--set", "train.learning_rate=0.02"]) == 1
+    told = capsys.readouterr().err
+    assert "seed0.json was made from other inputs: train.learning_rate: " in told and " -> 0.02" in told
+    assert sorted(path.name for path in cells.iterdir()) == [f"{name}.json" for name in CELLS]
+    slow, plain = (Cell.read(cells / f"vanilla.rate{rate}.seed0.json") for rate in ("0.5", "1"))
+    assert slow.inputs["train"]["learning_rate"] == 0.5 * plain.inputs["train"]["learning_rate"]
+    for other in ({"learning_rate": 0.02}, {"ema_decay": 0.5}):
+        inputs = {**plain.inputs, "train": plain.inputs["train"] | other}
+        path = replace(plain, key=CellKey("vanilla", 1.0, 1), inputs=inputs).write(cells)
+        with pytest.raises(
+            UsageError, match=rf"seed1.json was made from other inputs: train.{next(iter(other))}"
+        ):
+            read_cells(cells)
+        path.unlink()
+    assert len(read_cells(cells)) == len(CELLS)
+
+
 def test_shards_make_the_same_cells_side_by_side(
     finished: Path, config: Path, tmp_path: Path, capsys: Any
 ) -> None:
@@ -203,10 +227,22 @@ def test_a_failed_cell_keeps_its_weights_on_the_way_and_a_finished_one_is_made_a
 
 
 @pytest.mark.parametrize(
-    "error", [TrainingError("x"), PlanNotAppliedError("x"), DataError("x"), EngineError("x")]
+    "error",
+    [
+        TrainingError("x"),
+        PlanNotAppliedError("x"),
+        DataError("x"),
+        EngineError("x"),
+        OSError("disk full"),
+        RuntimeError("CUDA error: device-side assert triggered"),
+    ],
 )
 def test_whatever_fails_in_one_cell_the_others_are_made(
-    error: Exception, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    error: Exception,
+    config: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     made: list[str] = []
 
@@ -220,6 +256,7 @@ def test_whatever_fails_in_one_cell_the_others_are_made(
     grid = Grid(load_settings(Config, config, [*FAST, *COMPARE]), tmp_path)
     with pytest.raises(TrainingError, match=r"1 of 4 cells failed .*: vanilla\.rate0\.5\.seed0"):
         grid.run()
+    assert str(error) in caplog.text
     assert sorted([*made, "vanilla.rate0.5.seed0"]) == CELLS
 
 

@@ -173,19 +173,38 @@ def read_cells(directory: Path) -> list[Cell]:
             f"{directory} holds {names}; expected start.json and at least one tuned model. "
             "Run `securetune compare CONFIG` first; with shards, the first one measures the start model."
         )
+    check_comparable(found)
+    return list(found.values())
+
+
+def check_comparable(cells: Mapping[Path, Cell]) -> None:
+    """Refuse cells that cannot be in one comparison; each is held against those before it.
+
+    Raises:
+        StaleArtifactError: two cells differ in more than strategy, rate and seed.
+    """
+    shared: dict[str, Any] = {}
     trained: dict[str, Any] = {}
+    averaged: dict[str, Any] = {}
     own: dict[str, dict[str, Any]] = {}
-    for path, cell in found.items():
-        check_same_inputs(_shared(cell), _shared(start), path)
-        if cell is start:
+    for path, cell in cells.items():
+        shared = shared or _shared(cell)
+        check_same_inputs(_shared(cell), shared, path)
+        if cell.key == START:
             continue
         train = cell.inputs["train"]
         common = {key: value for key, value in train.items() if key not in (*_OF_RUN, *_OF_STRATEGY)}
+        if "learning_rate" in train:
+            # At a rate of 1. Rounded: 0.3 * x / 0.3 need not be x.
+            common["learning_rate"] = float(f"{train['learning_rate'] / cell.key.rate:.6g}")
         special = {key: train[key] for key in _OF_STRATEGY if key in train}
-        trained, own[cell.key.strategy] = trained or common, own.get(cell.key.strategy, special)
-        expected = trained | own[cell.key.strategy]
-        check_same_inputs({"train": common | special}, {"train": expected}, path)
-    return list(found.values())
+        trained = trained or common
+        found, expected = common | special, trained | own.setdefault(cell.key.strategy, special)
+        if train.get("ema_decay") is not None:
+            # Only the run whose weights are averaged has one.
+            averaged = averaged or {"ema_decay": train["ema_decay"]}
+            found, expected = found | {"ema_decay": train["ema_decay"]}, expected | averaged
+        check_same_inputs({"train": found}, {"train": expected}, path)
 
 
 _OF_RUN = ("learning_rate", "seed", "ema_decay")

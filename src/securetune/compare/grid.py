@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from securetune.analysis.rows import Part
-from securetune.compare.cells import START, Cell, CellKey, Point, check_same_inputs, plain_rate, plan_cells
+from securetune.compare.cells import (
+    START,
+    Cell,
+    CellKey,
+    Point,
+    check_comparable,
+    check_same_inputs,
+    plain_rate,
+    plan_cells,
+)
 from securetune.compare.power import DIFFERENCES, Spread
 from securetune.config import Config, parse_strategy
 from securetune.errors import ConfigError, SecureTuneError, StaleArtifactError, TrainingError, UsageError
@@ -58,7 +67,21 @@ class Grid:
 
     def missing(self) -> list[CellKey]:
         """Cells of any shard that are not finished."""
-        return [key for key in self.keys if not (self.cells / f"{key.name}.json").is_file()]
+        return [key for key in self.keys if not self._path(key).is_file()]
+
+    def _path(self, key: CellKey) -> Path:
+        return self.cells / f"{key.name}.json"
+
+    def _check_finished(self) -> None:
+        """Refuse finished cells, planned or not, that those to be made cannot be compared with."""
+        planned = {}
+        for key in self.keys:
+            path, inputs = self._path(key), self.inputs(key)
+            if path.is_file():
+                check_same_inputs(Cell.read(path).inputs, inputs, path)
+            planned[path] = Cell(key, inputs, self.base.prompts.primary, {}, (), 0.0)
+        others = (path for path in sorted(self.cells.glob("*.json")) if path not in planned)
+        check_comparable(planned | {path: Cell.read(path) for path in others})
 
     def steps(self) -> tuple[int, list[int]]:
         """Optimizer steps of a run, and the earlier ones after which the model is measured."""
@@ -92,26 +115,27 @@ class Grid:
     def run(self) -> None:
         """Make every cell of this shard that is not there.
 
-        A run that fails does not stop the others, and keeps what it made. Without the start model there is
-        nothing to compare with, and no other is made.
+        A run that fails, for whatever reason, does not stop the others, and keeps what it made. Without the
+        start model there is nothing to compare with, and no other is made.
 
         Raises:
             StaleArtifactError: a finished cell, or a stage that was begun, was made from other inputs.
             TrainingError: some runs failed; the others are finished.
         """
+        self._check_finished()
         failed = []
         for number, key in enumerate(self.own(), start=1):
-            path = self.cells / f"{key.name}.json"
-            if path.is_file():
-                check_same_inputs(Cell.read(path).inputs, self.inputs(key), path)
+            if self._path(key).is_file():
                 continue
             log.info("cell %d of %d: %s", number, len(self.own()), key.name)
             try:
                 self.make(key).write(self.cells)
-            except SecureTuneError as error:
+            except Exception as error:
                 if key == START or isinstance(error, StaleArtifactError):
                     raise
-                log.error("%s: %s", key.name, error)
+                known = isinstance(error, SecureTuneError)
+                log.error("%s: %s%s", key.name, "" if known else f"{type(error).__name__}: ", error)
+                log.debug("%s", key.name, exc_info=error)
                 failed.append(key.name)
             else:
                 self._tidy(key)
