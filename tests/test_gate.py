@@ -95,6 +95,17 @@ def test_a_model_that_is_surely_less_useful_fails(tmp_path: Path) -> None:
     assert outcome(first, write_run(tmp_path / "d", loss=-0.5)) == ("pass", 0)
 
 
+@pytest.mark.parametrize("margin", ["5", "-0.01", "nan", "inf"])
+def test_a_margin_that_is_no_share_is_refused(
+    margin: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = write_run(tmp_path / "a"), write_run(tmp_path / "b", complied=120, loss=9.0)
+    for measure in ("asr-increase", "utility-drop", "over-refusal-increase", "incoherence-increase"):
+        option = f"--max-{measure}"
+        assert run_cli(["gate", "--baseline", first, "--candidate", second, option, margin]) == 1
+        assert f"{option} {float(margin):g}: expected a share from 0 to 1" in capsys.readouterr().err
+
+
 def test_little_evidence_is_no_pass_and_no_failure(tmp_path: Path) -> None:
     first = write_run(tmp_path / "a", n=14, complied=2)
     assert outcome(first, write_run(tmp_path / "b", n=14, complied=3)) == ("evidence", 5)

@@ -115,16 +115,25 @@ def gate(
         baseline: `RUN` or `RUN:MODEL`.
         candidate: the same.
         max_asr_increase: margin of every harmful suite, from 0 to 1.
-        max_utility_drop: margin of the held-out loss; from 1 on, nothing is checked.
+        max_utility_drop: margin of the held-out loss; at 1, nothing is checked.
         max_over_refusal_increase: margin of every harmless suite.
         max_incoherence_increase: margin of the share of incoherent answers, on every suite.
         judge: whose verdicts count; by default the one that the run's own verdict rests on.
         suites: only these, and none of their checks is left out; all suites by default.
 
     Raises:
-        UsageError: the two were not evaluated in the same way, or share no judge or suite, or their verdicts
-            are not known to be of the same version of the judge.
+        UsageError: a margin is not from 0 to 1, or the two were not evaluated in the same way, or share no
+            judge or suite, or their verdicts are not known to be of the same version of the judge.
     """
+    margins = {
+        "max-asr-increase": max_asr_increase,
+        "max-utility-drop": max_utility_drop,
+        "max-over-refusal-increase": max_over_refusal_increase,
+        "max-incoherence-increase": max_incoherence_increase,
+    }
+    for option, margin in margins.items():
+        if not 0 <= margin <= 1:
+            raise UsageError(f"--{option} {margin:g}: expected a share from 0 to 1; 5 points are 0.05.")
     old, new = Evaluated.find(baseline), Evaluated.find(candidate)
     _require_same_inputs(old, new)
     name = _judge(old, new, judge)
