@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from test_results import BASELINES, JUDGE, cells
 
 from browser import WIDTHS, console, measure
-from securetune.compare.cells import START
-from securetune.compare.page import lines_of, render_page
+from securetune.compare.cells import START, Cell
+from securetune.compare.page import left_out, lines_of, render_page
 from securetune.compare.results import describe_cells
 from securetune.compare_command import _tables
 from securetune.config import Config, validate
@@ -47,6 +48,31 @@ def test_every_strategy_has_a_line_with_bars_and_a_text_alternative(page: str) -
     assert figure.count('class="series-bar"') == points
     assert figure.count('class="series-mark"') == points + len(names)
     assert "<title" in figure and page.count("<table>") == 6
+
+
+def test_points_without_a_verdict_or_a_gain_stand_beside_the_curve() -> None:
+    def babbling(cell: Cell) -> Cell:
+        if (cell.key.strategy, cell.key.rate) != ("vanilla", 1.0):
+            return cell
+        points = [replace(p, coherence={"harmful": 0.3}) if p.step == 60 else p for p in cell.points]
+        return replace(cell, points=tuple(points))
+
+    content = describe_cells([babbling(cell) for cell in cells(ml_lr=(0.1, 1.62, 4.0))], JUDGE, BASELINES)
+    lines = lines_of(content["curves"])
+    reasons = {name: left_out(own) for name, own in lines.items()}
+    weak = "only 30% of its answers in a suite are coherent"
+    assert reasons["vanilla"] == reasons["early-stopping"] == [None, None, weak]
+    assert reasons["ml-lr"] == [None, None, None]
+    # Trained further and no better: the second loss is the first one's again.
+    flat = [{"model": "a", "held_out_loss": loss, "weak": None} for loss in (2.0, 1.5, 1.5, 1.4)]
+    assert left_out(flat) == [None, None, "no lower held-out loss than before", None]
+    page = render_page(content, "a comparison")
+    figure = page[page.index("<svg") : page.index("</svg>")]
+    assert figure.count('class="series-mark series-out"') == 3, "vanilla, early-stopping, ema"
+    assert figure.count(f"; not on the curve: {weak}</title>") == 3
+    assert f"(not on the curve: {weak})" in figure
+    drawn = [len(points.split()) for points in re.findall(r'<polyline[^>]* points="([^"]+)"', figure)]
+    assert sorted(drawn) == sorted([2, 2, 1, 3, 3] + [2] * 5), "the lines, and those of the legend"
 
 
 def test_the_command_writes_the_page_beside_the_tables(tmp_path: Path) -> None:

@@ -96,6 +96,17 @@ def test_models_are_matched_at_movement_and_score_as_well() -> None:
     assert {key for key, _ in matched} == {"ml-lr", "random", "ema"}
 
 
+def test_a_model_beyond_plain_tuning_has_the_values_of_all_its_seeds() -> None:
+    content = describe_cells(cells(replay=(0.6, 1.2, 20.0)), JUDGE, BASELINES)
+    model = next(row for row in content["models"] if row["model"] == "replay")
+    assert len(set(model["by_seed"].values())) == 3
+    rows = {row["at"]: row for row in content["matched"] if row["model"] == "replay"}
+    for row in (rows["held-out loss"], rows["movement"]):
+        assert row["difference"] is None and row["note"] and row["seeds"] == 3
+        assert row["value"] == pytest.approx(model["suites"]["harmful"]["value"])
+    assert rows["held-out loss"]["loss"] == pytest.approx(model["held_out_loss"])
+
+
 def test_what_hardly_learnt_is_left_out_and_does_not_move_the_match() -> None:
     content = describe_cells(cells(freeze=(0.02, 1.95, 0.5)), JUDGE, BASELINES)
     assert "less trained, not safer" in content["ranking"]["left_out"]["freeze"]
@@ -136,6 +147,9 @@ def test_an_unfinished_grid_is_shown_as_far_as_it_goes() -> None:
     lacking = describe_cells(slow, JUDGE, BASELINES)
     assert lacking["ranking"]["seeds"] == [0, 2] and {row["seeds"] for row in lacking["areas"]} == {2}
     assert "Seed 1 is not in the ranking: vanilla.rate0.3.seed1 missing." in write_tables(lacking)
+    assert all(row["seeds"] == 2 for row in lacking["matched"]) and lacking["matched"]
+    assert all("without seed 1, where plain tuning lacks a rate" in row["note"] for row in lacking["matched"])
+    assert all("without seed" not in (row["note"] or "") for row in content["matched"])
     assert {row["model"]: len(row["seeds"]) for row in content["models"]}["random"] == 2
     only = [cell for cell in partial if cell.key.strategy in ("start", "random")]
     alone = describe_cells(only, JUDGE, BASELINES)

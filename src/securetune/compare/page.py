@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
@@ -80,12 +81,33 @@ def lines_of(rows: Sequence[Row]) -> dict[str, list[Row]]:
     return lines
 
 
+def left_out(rows: Sequence[Row]) -> list[str | None]:
+    """Why the points of one line are not on its curve, in their order; `None`: they are.
+
+    Weak points carry no verdict; others gained nothing in held-out loss over those before them.
+    """
+    reasons: list[str | None] = []
+    lowest = math.inf
+    for row in rows:
+        # The start model is where every curve begins.
+        reason = row.get("weak") if row["model"] != "start" else None
+        if reason is None and not row["held_out_loss"] < lowest:
+            reason = "no lower held-out loss than before"
+        reasons.append(reason)
+        if reason is None:
+            lowest = row["held_out_loss"]
+    return reasons
+
+
 def _is(row: Row, rate: float, step: int) -> bool:
     return bool(row["rate"] == rate and row["step"] == step)
 
 
 def draw_curves(content: Mapping[str, Any]) -> Markup | None:
-    """ASR against held-out loss, one line per strategy with 95% intervals; `None` with nothing to draw."""
+    """ASR against held-out loss, one line per strategy with 95% intervals; `None` with nothing to draw.
+
+    Points that are not on a curve stand beside it as hollow markers.
+    """
     lines = lines_of([row for row in content["curves"] if row["asr"]["value"] is not None])
     points = [row for own in lines.values() for row in own]
     if not points:
@@ -99,7 +121,9 @@ def draw_curves(content: Mapping[str, Any]) -> Markup | None:
     described = "; ".join(
         f"{name}: "
         + ", ".join(
-            f"ASR {percent(row['asr']['value'])} at held-out loss {nats(row['held_out_loss'])}" for row in own
+            f"ASR {percent(row['asr']['value'])} at held-out loss {nats(row['held_out_loss'])}"
+            + (f" (not on the curve: {reason})" if reason else "")
+            for row, reason in zip(own, left_out(own))
         )
         for name, own in lines.items()
     )
@@ -110,17 +134,19 @@ def draw_curves(content: Mapping[str, Any]) -> Markup | None:
 def _line(index: int, name: str, rows: Sequence[Row], across: Axis, up: Axis) -> Markup:
     """One strategy's bars, line and markers, and its entry in the legend."""
     places = [(across(row["held_out_loss"]), up.clamp(row["asr"]["value"])) for row in rows]
+    reasons = left_out(rows)
     parts = [
         line(x, up.clamp(row["asr"]["low"]), x, up.clamp(row["asr"]["high"]), "series-bar")
         for (x, _), row in zip(places, rows)
         if row["asr"]["low"] is not None and row["asr"]["high"] is not None
     ]
-    parts.append(polyline(places, "series"))
-    for (x, y), row in zip(places, rows):
+    parts.append(polyline([place for place, reason in zip(places, reasons) if reason is None], "series"))
+    for (x, y), row, reason in zip(places, rows, reasons):
         rate = percent(row["asr"]["value"])
         where = f"rate {row['rate']:g}, step {row['step']}"
         told = f"{name}, {where}: ASR {rate}, loss {nats(row['held_out_loss'])}, n = {row['asr']['n']}"
-        parts.append(_marker(index, x, y, printable(told)))
+        told += f"; not on the curve: {reason}" if reason else ""
+        parts.append(_marker(index, x, y, printable(told), hollow=reason is not None))
     height = _TOP + 10 + 20 * index
     parts.append(polyline([(_LEGEND, height), (_LEGEND + 34, height)], "series"))
     parts.append(_marker(index, _LEGEND + 17, height, name))
@@ -129,19 +155,20 @@ def _line(index: int, name: str, rows: Sequence[Row], across: Axis, up: Axis) ->
     return element("g", *parts, class_=f"series-{index % _COLOURS}", stroke_dasharray=dash or "none")
 
 
-def _marker(index: int, x: float, y: float, told: str) -> Markup:
+def _marker(index: int, x: float, y: float, told: str, *, hollow: bool = False) -> Markup:
     """A circle, square, diamond or triangle: colours alone do not tell lines apart."""
+    kind = "series-mark series-out" if hollow else "series-mark"
     hover = element("title", told)
     shape, r = index % 4, 4.5
     if shape == 0:
-        return element("circle", hover, cx=x, cy=y, r=r, class_="series-mark")
+        return element("circle", hover, cx=x, cy=y, r=r, class_=kind)
     corners = {
         1: ((-r, -r), (r, -r), (r, r), (-r, r)),
         2: ((0, -r - 1.5), (r + 1.5, 0), (0, r + 1.5), (-r - 1.5, 0)),
         3: ((0, -r - 1), (r + 1, r), (-r - 1, r)),
     }[shape]
     points = " ".join(f"{x + dx:.1f},{y + dy:.1f}" for dx, dy in corners)
-    return element("polygon", hover, points=points, class_="series-mark")
+    return element("polygon", hover, points=points, class_=kind)
 
 
 def _tables(markdown: str) -> Markup:

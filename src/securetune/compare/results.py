@@ -79,7 +79,7 @@ def describe_cells(
         "pairs": [{**asdict(pair), "distinguishable": pair.distinguishable} for pair in ranking.pairs],
         "headlines": headlines(ranking),
         "areas": _areas(found),
-        "curves": _curve_points(cells, judge),
+        "curves": _curve_points(cells, judge, weak),
         "power": _power(found, rest["losses"]),
         "plans": plan_differences(cells),
     }
@@ -228,7 +228,8 @@ def _matched(cells: Sequence[Cell], judge: str, weak: Mapping[Place, str]) -> li
             ]
             if usable:
                 matched = matched_over_seeds([point for point, _ in usable], [curve for _, curve in usable])
-                matched = replace(matched, note=_note(matched, axis, len(plain) < len(rates)))
+                lacking = sorted(set(by_seed) - set(complete))
+                matched = replace(matched, note=_note(matched, axis, len(plain) < len(rates), lacking))
                 reason = _reason(name, rate, by_seed, weak)
                 if reason is not None:
                     note = f"no verdict: {reason}"
@@ -244,14 +245,20 @@ def _reason(name: str, rate: float, by_seed: Mapping[int, Point], weak: Mapping[
     return next((weak[place] for p in by_seed.values() if (place := Place(name, rate, p.step)) in weak), None)
 
 
-def _note(matched: Matched, axis: Axis, without_rates: bool) -> str | None:
+def _note(matched: Matched, axis: Axis, without_rates: bool, lacking: Sequence[int]) -> str | None:
     """Notes of the matching speak of held-out loss; along other axes they say less."""
     some = "some seeds or rates of plain tuning are left out"
+    notes = (
+        [f"without seed {', '.join(map(str, lacking))}, where plain tuning lacks a rate"] if lacking else []
+    )
     if matched.difference is None:
-        return matched.note if axis is LOSS else "outside what plain tuning reached at these rates"
-    if axis is LOSS and matched.note is not None:
-        return matched.note + (f"; {some}" if without_rates else "")
-    return some if without_rates or matched.note is not None else None
+        outside = "outside what plain tuning reached at these rates"
+        notes += filter(None, [matched.note if axis is LOSS else outside])
+    elif axis is LOSS and matched.note is not None:
+        notes += [matched.note, *([some] if without_rates else [])]
+    elif without_rates or matched.note is not None:
+        notes.append(some)
+    return "; ".join(notes) or None
 
 
 def _reference(point: Point, suite: str, judge: str, axis: Axis, rate: float | None) -> ReferencePoint | None:
@@ -269,7 +276,7 @@ def _areas(found: Mapping[str, BySeed]) -> list[dict[str, Any]]:
     return rows
 
 
-def _curve_points(cells: Sequence[Cell], judge: str) -> list[dict[str, Any]]:
+def _curve_points(cells: Sequence[Cell], judge: str, weak: Mapping[Place, str]) -> list[dict[str, Any]]:
     """Every point that was measured, mean over seeds: what a plot needs."""
     found: dict[tuple[str, float, int], list[Point]] = {}
     for cell in cells:
@@ -289,6 +296,7 @@ def _curve_points(cells: Sequence[Cell], judge: str) -> list[dict[str, Any]]:
                 "held_out_loss": float(np.mean([point.loss for point in own])),
                 "movement": float(np.mean(moved)) if moved else None,
                 "asr": asdict(rate_over_seeds([point.outcomes[suite] for point in own])),
+                "weak": weak.get(Place(name, rate, step)),
             }
         )
     return rows

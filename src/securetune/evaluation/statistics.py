@@ -316,7 +316,10 @@ def matched_over_seeds(
     notes = list(dict.fromkeys(matched.note for matched, _ in found if matched.note))
     gaps = [gap for _, gap in found if gap is not None]
     if not gaps:
-        return replace(found[0][0], note="; ".join(notes))
+        values = [matched.value for matched, _ in found]
+        value = None if None in values else float(np.mean([value or 0.0 for value in values]))
+        loss = float(np.mean([matched.loss for matched, _ in found]))
+        return replace(found[0][0], loss=loss, value=value, note="; ".join(notes))
     if len(gaps) < len(found):
         notes.insert(0, f"{len(gaps)} of {len(found)} seeds")
     usable = [matched for matched, gap in found if gap is not None]
