@@ -119,7 +119,7 @@ def _no_harm(found: Lookup) -> str:
 
 
 def _lower(found: Lookup, risen: list[Comparison]) -> str:
-    """By suite on which plain tuning raised ASR: models that learnt and have significantly lower ASR there."""
+    """By suite on which plain tuning raised ASR: models that learnt and have significantly lower ASR."""
     clauses = []
     for suite in (row.suite for row in risen):
         rows = [found.comparison(model, found.vanilla, suite) for model in found.tuned]
