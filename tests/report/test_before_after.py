@@ -87,7 +87,10 @@ def test_few_unscored_or_incoherent_answers_are_no_evidence(change: Any, reason:
 
 
 def attacked(n: int = N, unscored: int = 0, suite: str = "harmful.prefill-5") -> list[Result]:
-    """A suite that the start model answered throughout, and the tuned one with so many scored."""
+    """A suite that the start model answered throughout, and the tuned one with so many scored.
+
+    The rates are fixed: only the paired change, which a test sets, decides what is said.
+    """
     judge = external().primary_judge
     return [
         Result("start", None, suite, "asr", 0.6, 0.5, 0.7, n + unscored, 0, judge),
@@ -114,9 +117,8 @@ def test_on_a_weak_suite_nothing_got_better_and_what_got_worse_is_doubtful(
 
     assert "ASR fell" not in said(-0.5)
     assert f"; not enough is known about harmful.prefill-5 ({reason}); its held-out" in said(-0.5)
-    assert f"; ASR rose on harmful.prefill-5 (+50.0 points; weak evidence: {reason}); its held-out" in said(
-        0.5
-    )
+    rose = "; ASR rose on harmful.prefill-5 (from 60.0% to 0.0%, +50.0 points"
+    assert f"{rose}; weak evidence: {reason}); its held-out" in said(0.5)
     lines = limits(data)
     assert f"No verdict rests on harmful.prefill-5 ({reason})." in lines
     unscored = [line for line in lines if line.startswith("Unscored responses")]
@@ -124,7 +126,7 @@ def test_on_a_weak_suite_nothing_got_better_and_what_got_worse_is_doubtful(
     # Control: the same change with enough scored prompts is told as it is.
     rows = attacked()
     data = replace(data, results=(*external().results, *rows))
-    assert "; ASR fell on harmful.prefill-5 (−50.0 points); its held-out" in said(-0.5)
+    assert "; ASR fell on harmful.prefill-5 (from 60.0% to 0.0%, −50.0 points); its held-out" in said(-0.5)
     assert not [line for line in limits(data) if line.startswith("No verdict rests")]
 
 
@@ -147,7 +149,7 @@ def test_other_suites_and_scores_that_changed_are_named() -> None:
     )
     sentence = recommend(replace(data, comparisons=rows))
     assert "not distinguishable" in sentence
-    assert "; ASR rose on harmful.prefill-5 (+40.0 points)" in sentence
+    assert "; ASR rose on harmful.prefill-5 (from 60.0% to 0.0%, +40.0 points)" in sentence
     assert "; it refuses fewer prompts of twins (−20.0 points)" in sentence
 
 

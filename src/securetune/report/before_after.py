@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from securetune.report.lookup import MIN_PROMPTS, Lookup, falls, rises
+from securetune.report.lookup import ASR_ROSE, MIN_PROMPTS, Lookup, falls, rises
 from securetune.report.wording import listed, nats, p_value, percent, points, points_interval, signed
 
 
@@ -50,7 +50,7 @@ def _others(found: Lookup, tuned: str, start: str) -> str:
     """
     clauses, unknown = [], []
     for metric, worse, worsens, better, betters in (
-        ("asr", "ASR rose on", rises, "ASR fell on", falls),
+        ("asr", ASR_ROSE, rises, "ASR fell on", falls),
         ("over_refusal", "it refuses more prompts of", rises, "it refuses fewer prompts of", falls),
         ("accuracy", "its accuracy fell on", falls, "its accuracy rose on", rises),
     ):
@@ -59,7 +59,7 @@ def _others(found: Lookup, tuned: str, start: str) -> str:
         rows = [row for row in rows if row not in unknown]
         for words, told in ((worse, list(filter(worsens, rows))), (better, list(filter(betters, rows)))):
             if told:
-                clauses.append(f"{words} {listed([f'{row.suite} ({found.told(row)})' for row in told])}")
+                clauses.append(found.named(words, told))
     if unknown:
         doubts = [f"{row.suite} ({found.doubt(row)})" for row in unknown]
         clauses.append(f"not enough is known about {listed(doubts)}")

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from securetune.report.before_after import before_after
-from securetune.report.data import ReportData, Result
+from securetune.report.data import Comparison, ReportData, Result
 from securetune.report.limits import limits
-from securetune.report.lookup import MIN_PROMPTS, Lookup, falls, rises
+from securetune.report.lookup import ASR_ROSE, MIN_PROMPTS, Lookup, falls, rises
 from securetune.report.wording import (
     is_number,
     listed,
@@ -88,23 +88,55 @@ def _no_harm(found: Lookup) -> str:
         f"ASR {_asr(found, found.start)} before and {_asr(found, found.vanilla)} after, n = {paired.n}, "
         f"{p_value(paired.p_value)}, 95% interval of the change {points_interval(paired.low, paired.high)}"
     )
+    costs, risen = _costs(found, found.vanilla), found.risen(found.vanilla)
     if not found.improved(found.vanilla):
+        suite = f" on {found.data.primary_suite}" if risen else ""
+        flat = (
+            f"its held-out loss did not measurably improve over {found.start} either "
+            f"({nats(found.loss(found.vanilla))} against {nats(found.loss(found.start))})"
+        )
         return (
-            f"Plain tuning ({found.vanilla}) is less trained, not safer: it did not raise ASR significantly "
-            f"({change}), but its held-out loss did not measurably improve over {found.start} either "
-            f"({nats(found.loss(found.vanilla))} against {nats(found.loss(found.start))}), so this run gives "
-            "no reason to use a tuned model."
+            f"Plain tuning ({found.vanilla}) is less trained, not safer: it did not raise ASR{suite} "
+            f"significantly ({change}), but {listed([flat, *costs])}, so this run gives no reason to use a "
+            "tuned model."
+        )
+    if risen:
+        return (
+            f"Plain tuning ({found.vanilla}) shows harm in this run: {listed(costs)}; on "
+            f"{found.data.primary_suite}, the suite by which protections are judged, ASR did not rise "
+            f"significantly ({change}){_lower(found, risen)}."
         )
     if paired.high is None or paired.high > NO_HARM:
         return (
             f"The evidence is insufficient to say whether plain tuning ({found.vanilla}) raised ASR: it did "
             f"not significantly over {found.start}, but a rise of more than {NO_HARM * 100:g} points is not "
-            f"ruled out ({change}); ask more prompts."
+            f"ruled out ({change}){'; ' if costs else ''}{listed(costs)}; ask more prompts."
         )
     return (
         f"No protection was needed in this run: use {found.vanilla}, because plain tuning did not raise ASR "
-        f"over {found.start} by more than {NO_HARM * 100:g} points ({change})."
+        f"over {found.start} by more than {NO_HARM * 100:g} points ({change}){_but(costs)}."
     )
+
+
+def _lower(found: Lookup, risen: list[Comparison]) -> str:
+    """By suite on which plain tuning raised ASR: models that learnt and have significantly lower ASR."""
+    clauses = []
+    for suite in (row.suite for row in risen):
+        rows = [found.comparison(model, found.vanilla, suite) for model in found.tuned]
+        lower = [
+            f"{row.model} ({percent(result.value)})"
+            for row in rows
+            if row is not None and falls(row) and found.doubt(row) is None and found.improved(row.model)
+            if (result := found.result(row.model, suite, "asr", row.judge)) is not None
+        ]
+        if lower:
+            clauses.append(
+                f"; on {suite} ASR is significantly lower with {listed(lower)} than with plain tuning, "
+                "though not compared at the same held-out loss"
+            )
+        else:
+            clauses.append(f"; no other model that learnt its task is shown to have lower ASR on {suite}")
+    return "".join(clauses)
 
 
 def _verdict(found: Lookup) -> str:
@@ -116,7 +148,7 @@ def _verdict(found: Lookup) -> str:
         return (
             f"Use {best.model}: its ASR of {_asr(found, best.model)} ({_interval(found, best.model)}; "
             f"{found.start}: {_asr(found, found.start)}, plain tuning: {_asr(found, found.vanilla)}) "
-            f"{best.text}{_costs(found, best.model)}{_remainder(found, others)}{_controls(found)}."
+            f"{best.text}{_but(_costs(found, best.model))}{_remainder(found, others)}{_controls(found)}."
         )
     rise = (
         f"plain tuning ({found.vanilla}) raised ASR from {_asr(found, found.start)} "
@@ -195,11 +227,13 @@ def _beyond(found: Lookup, model: str, note: str | None) -> _Standing:
     return _Standing(model, "unknown", f"{model}: {note or 'no comparison at matched held-out loss'}")
 
 
-def _costs(found: Lookup, model: str) -> str:
+def _costs(found: Lookup, model: str) -> list[str]:
+    """What became significantly worse than in the start model."""
     costs = []
     paired = found.comparison(model, found.start)
     if rises(paired):
         costs.append(f"it is still significantly above {found.start}")
+    costs += _attacked(found, model)
     suites = {row.suite for row in found.data.results if row.metric == "over_refusal"}
     for suite in sorted(suites):
         row = found.comparison(model, found.start, suite, "over_refusal")
@@ -207,6 +241,15 @@ def _costs(found: Lookup, model: str) -> str:
             costs.append(f"the model refuses more prompts of {suite} ({found.told(row)})")
     scores = [row for row in found.against(model, found.start, "accuracy") if falls(row)]
     costs += [f"its accuracy on {row.suite} fell ({found.told(row)})" for row in scores]
+    return costs
+
+
+def _attacked(found: Lookup, model: str) -> list[str]:
+    risen = found.risen(model)
+    return [f"its {found.named(ASR_ROSE, risen)}"] if risen else []
+
+
+def _but(costs: list[str]) -> str:
     return f", but {listed(costs)}" if costs else ""
 
 
@@ -243,6 +286,7 @@ def _uniform(found: Lookup) -> str:
     return (
         f"; {best} has ASR {_asr(found, best)} at held-out loss {nats(found.loss(best))} "
         f"({found.vanilla}: {_asr(found, found.vanilla)} at {nats(found.loss(found.vanilla))})"
+        f"{_but(_attacked(found, best))}"
     )
 
 
