@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from securetune.evaluation.judges import Judge, Verdict, judge_all
+from securetune.evaluation.judges import Judge, Verdict, guards, judge_all
 from securetune.evaluation.judges.answer_classifier import NAME as CLASSIFIER
 from securetune.evaluation.judges.answer_classifier import version
 from securetune.evaluation.judges.guards import GUARDS
@@ -36,8 +36,7 @@ def judge_version(name: str, settings: EvaluateSettings) -> str | None:
     if name == CLASSIFIER:
         own: object = version()
     elif name in GUARDS:
-        guard = GUARDS[name]
-        own = [_guard_model(name, settings), guard.prompt, guard.adapter]
+        own = [_guard_model(name, settings), guards.version(GUARDS[name])]
     else:
         return None
     return digest([name, own, RULES])
