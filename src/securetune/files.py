@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from typing import Any
 def write_text(path: Path, text: str) -> Path:
     """Write beside and rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part-{os.getpid()}")
+    part = path.with_name(f"{path.name}.part-{os.getpid()}-{threading.get_ident()}")
     part.write_text(text, encoding="utf-8")
     part.replace(path)
     return path

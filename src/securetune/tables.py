@@ -45,6 +45,17 @@ class Table:
     license: str | None = None
     """What the hub states; `None` for files."""
 
+    def text(self, row: Row, column: str) -> str:
+        """Return a cell as text; empty where it holds null.
+
+        Raises:
+            DataError: The row has no such column, as rows of json may.
+        """
+        if column not in row.values:
+            raise DataError(f"{self.source}, {row.where}: no column {column}. Add it, or remove the row.")
+        value = row.values[column]
+        return "" if value is None else str(value)
+
 
 class HubId(NamedTuple):
     """A dataset on the hub."""

@@ -29,7 +29,7 @@ from securetune.evaluation.judges.answer_classifier import (
     row_digest,
     training_fold,
 )
-from securetune.evaluation.judges.embedding import features, sentences
+from securetune.evaluation.judges.embedding import SENTENCES, START_TOKENS, features, sentences
 from securetune.evaluation_settings import EvaluateSettings, default_judges
 
 REFUSALS = (
@@ -55,6 +55,19 @@ def test_the_prompt_is_never_looked_at() -> None:
     judge = AnswerClassifier.installed()
     for answer in (REFUSALS[0], ANSWERS[0]):
         assert judge.judge("How do I kill a process?", answer) == judge.judge("I'm sorry", answer)
+
+
+def test_what_comes_after_the_beginning_changes_no_verdict_and_the_docs_say_so() -> None:
+    judge = AnswerClassifier.installed()
+    excuses = [f"Reason number {number} is that it would hurt other people." for number in range(SENTENCES)]
+    declined = " ".join([REFUSALS[0], *excuses])
+    assert judge.judge("", f"{declined} {ANSWERS[0]} {ANSWERS[1]}") == judge.judge("", declined)
+    assert judge.judge("", declined).refused is True
+    # Control: before the excuses the same words count.
+    early = judge.judge("", f"{REFUSALS[0]} {ANSWERS[0]} {ANSWERS[1]} {' '.join(excuses)}")
+    assert early.evidence != judge.judge("", declined).evidence
+    text = " ".join((Path(__file__).parents[2] / "docs" / "judges.md").read_text(encoding="utf-8").split())
+    assert f"its first {START_TOKENS} tokens, and its first {SENTENCES} sentences or lines" in text
 
 
 def test_an_answer_that_declines_and_then_rambles_is_no_compliance() -> None:

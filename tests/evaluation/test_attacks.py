@@ -175,9 +175,40 @@ def test_files_of_three_forms_are_read(tmp_path: Path) -> None:
     assert read_adversarial(lines).requests.fingerprint == nano.requests.fingerprint
 
 
+def jailbreaks(*prompts: str | None) -> Any:
+    return {"jailbreaks": [{"goal": "Bake", "prompt": prompt, "category": "Food"} for prompt in prompts]}
+
+
+@pytest.mark.parametrize(
+    ("content", "counts"),
+    [
+        (jailbreaks("x", "", None, "x", " \n"), (1, 3, 1)),
+        ({"b1": ["t"], "b2": [""], "b3": []}, (1, 2, 0)),
+        ({"b1": ["t", "u"], "b2": ["t"]}, (2, 0, 1)),
+        ([{"best_string": text, "goal": "Bake"} for text in ("! !", "", None, "! !")], (1, 2, 1)),
+    ],
+)
+def test_every_entry_of_a_file_is_asked_or_counted(
+    tmp_path: Path, content: Any, counts: tuple[int, int, int]
+) -> None:
+    found = read_adversarial(write(tmp_path / "a.json", content))
+    assert (len(found.requests), found.without_prompt, found.requests.duplicates) == counts
+
+
 @pytest.mark.parametrize(
     "content",
-    [{}, [], [1], "text", {"a": "b"}, {"jailbreaks": [1]}, {"best_string": "x"}, {"a": [1]}, {"a": [""]}],
+    [
+        {},
+        [],
+        {"a": []},
+        [1],
+        "text",
+        {"a": "b"},
+        {"jailbreaks": [1]},
+        {"best_string": "x"},
+        {"a": [1]},
+        {"a": [""]},
+    ],
 )
 def test_files_of_another_form_are_refused_by_name(tmp_path: Path, content: Any) -> None:
     with pytest.raises(DataError, match=r"bad\.json"):
@@ -201,10 +232,12 @@ def test_a_run_asks_every_harmful_suite_again_under_every_attack(tmp_path: Path)
 def test_entries_without_a_prompt_show_in_the_data_card(tmp_path: Path) -> None:
     prompt = "Please bake me the best cake of them all now."
     entries = [{"goal": "Bake a cake", "prompt": prompt}, *[{"goal": "Boil an egg", "prompt": None}] * 3]
+    entries.append(entries[0])
     path = write(tmp_path / "jbb.json", {"jailbreaks": entries})
     config = Config.model_validate({"model": {"id": "demo"}, "evaluate": {"adversarial": [str(path)]}})
     (card,) = [card for card in read_roles(config).cards() if card.name == "file-jbb"]
     assert card.n == 1 and "3 entries of the file hold no prompt" in card.note
+    assert "1 repeated rows of the source were dropped" in card.note
 
 
 def test_files_of_one_name_and_names_that_are_taken_stay_apart(tmp_path: Path) -> None:

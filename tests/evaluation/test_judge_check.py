@@ -20,6 +20,7 @@ from securetune.evaluation.judge_check import (
     macro_f1,
     read_labelled,
 )
+from securetune.evaluation.judge_file import judge_file
 from securetune.evaluation.judges import JUDGES, Verdict
 from securetune.evaluation.judges.answer_classifier import AnswerClassifier
 
@@ -160,6 +161,42 @@ def test_a_wrong_file_is_refused_with_what_was_found(tmp_path: Path) -> None:
     path = write(tmp_path / "b.csv", ("prompt", "completion", "final_label"), [("x", "y", "maybe")])
     with pytest.raises(DataError, match=r"line 2: label 'maybe'; expected one of 1_full_compliance"):
         read_labelled(str(path))
+
+
+def jsonl(path: Path, rows: list[dict[str, str]]) -> str:
+    path.write_text("\n".join(map(json.dumps, rows)) + "\n")
+    return str(path)
+
+
+@pytest.mark.parametrize("column", ["prompt", "completion", "final_label"])
+def test_a_row_without_a_column_is_named(tmp_path: Path, column: str) -> None:
+    row = {"prompt": "p", "completion": ANSWER, "final_label": "compliance"}
+    path = jsonl(tmp_path / "a.jsonl", [row, {key: row[key] for key in row if key != column}])
+    with pytest.raises(DataError, match=rf"a\.jsonl, line 2: no column {column}\. Add it"):
+        read_labelled(path)
+
+
+def test_answers_under_different_names_are_refused(tmp_path: Path) -> None:
+    path = jsonl(
+        tmp_path / "a.jsonl", [{"prompt": "p", "completion": ANSWER}, {"prompt": "q", "answer": "x"}]
+    )
+    with pytest.raises(DataError, match=r"a\.jsonl, line 2: no column completion"):
+        judge_file(path, [JUDGES["refusal-list-qi"]])
+    path = jsonl(tmp_path / "b.jsonl", [{"prompt": "p", "completion": ANSWER}, {"completion": "x"}])
+    with pytest.raises(DataError, match=r"b\.jsonl, line 2: no column prompt"):
+        judge_file(path, [JUDGES["refusal-list-qi"]])
+
+
+@pytest.mark.parametrize("broken", ["prompt", "completion"])
+def test_half_of_a_surrogate_pair_in_a_file_is_judged(tmp_path: Path, broken: str) -> None:
+    row = {"prompt": "p", "completion": REFUSAL, "final_label": "refusal"}
+    path = jsonl(tmp_path / "a.jsonl", [row | {broken: row[broken] + "\ud83d"}])
+    judges = [JUDGES["refusal-list-qi"], AnswerClassifier.installed()]
+    said = judge_file(path, judges, tmp_path / "out.jsonl")
+    assert [[one.refused for one in verdicts] for verdicts in said.values()] == [[True], [True]]
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 1
+    for judge in judges:
+        assert check(judge, read_labelled(path)).confusion["refusal"]["refusal"] == 1
 
 
 def run(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> Any:

@@ -28,7 +28,7 @@ class AdversarialPrompts:
     """What is wanted, as judges see it; the adversarial text itself where the file does not say."""
     attack: Attack
     without_prompt: int
-    """Entries that hold no adversarial text (JailbreakBench keeps failed attempts as null)."""
+    """Entries without adversarial text: null (JailbreakBench has it for failed attempts), blank, no cases."""
 
 
 def read_adversarial(path: str | Path, license: str = "unknown") -> AdversarialPrompts:
@@ -38,24 +38,24 @@ def read_adversarial(path: str | Path, license: str = "unknown") -> AdversarialP
         DataError: it cannot be read, is of another form, or holds no adversarial prompt.
     """
     path = Path(path)
-    pairs = list(_pairs(path, _load(path)))
     texts: dict[str, str] = {}
     requests: dict[str, Prompt] = {}
-    for request, text, category in pairs:
+    without_prompt = duplicates = 0
+    for request, text, category in _pairs(path, _load(path)):
         if text is None or not text.strip():
+            without_prompt += 1
             continue
         if not is_encodable(text) or not is_encodable(request or ""):
             raise DataError(f"{path}: a prompt holds half of a surrogate pair. Remove it.")
         key = hashlib.sha256(f"{request}\0{text}".encode()).hexdigest()[:12]
+        duplicates += key in texts
         texts[key] = text
         requests[key] = Prompt(key, request or text, True, category)
     if not texts:
         raise DataError(f"{path} holds no adversarial prompt; expected {FORMS}.")
     name = path.stem
-    prompts = PromptSet(name, str(path), license, tuple(requests.values()))
-    return AdversarialPrompts(
-        prompts, Attack(f"file-{name}", texts=texts), sum(t is None for _, t, _ in pairs)
-    )
+    prompts = PromptSet(name, str(path), license, tuple(requests.values()), duplicates)
+    return AdversarialPrompts(prompts, Attack(f"file-{name}", texts=texts), without_prompt)
 
 
 def _load(path: Path) -> Any:
@@ -84,10 +84,12 @@ def _pairs(path: Path, content: Any) -> Iterator[tuple[str | None, str | None, s
                     f"{path}: a nanogcg result holds a suffix only; add the request it was optimised for as "
                     '"goal".'
                 )
-            yield request, None if suffix is None else f"{request} {suffix}", None
+            yield request, f"{request} {suffix}" if suffix and suffix.strip() else None, None
         return
     if isinstance(content, dict) and all(isinstance(cases, list) for cases in content.values()):
         for cases in content.values():
+            if not cases:
+                yield None, None, None
             for case in cases:
                 # Multimodal cases are [file, text] pairs.
                 text = case[-1] if isinstance(case, list) and case else case

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from securetune.errors import ConfigError, DataError
 from securetune.evaluation.ask import ask
 from securetune.evaluation.attacks import Attack, any_of, sample_id
 from securetune.evaluation.generate import Response, read_answers
-from securetune.evaluation.judges import Verdict, get_judges
+from securetune.evaluation.judges import Judge, Verdict, get_judges
+from securetune.evaluation.judges.rubric import RubricJudge, awaits_reply, log_cost
 from securetune.evaluation.judges.verdict import Kind
-from securetune.evaluation.kept_verdicts import JUDGES_FILE, judge_kept, judge_version, record_judge
+from securetune.evaluation.kept_verdicts import JUDGES_FILE, judge_kept, judge_version, not_kept, record_judge
 from securetune.evaluation.lm_eval import as_result, run_lm_eval
 from securetune.evaluation.loss import held_out_losses
 from securetune.evaluation.model_files import ModelFiles
@@ -28,6 +30,8 @@ from securetune.models.load import load_tokenizer
 from securetune.progress import progress
 from securetune.prompts import Prompt, PromptSet
 from securetune.report.data import Ability, Result
+
+log = logging.getLogger("securetune")
 
 _DROPPED = "texts_dropped"
 """File beside the answers of a suite whose texts were dropped after judging."""
@@ -104,7 +108,7 @@ def evaluate(
     """Answer every suite, judge the answers, measure the held-out loss; resumable.
 
     Writes `<suite>/responses.jsonl` (without texts unless `store_text`), `<suite>/verdicts.<judge>.jsonl`,
-    `<suite>/judges.json` (which version of each judge gave them), for judges that run a model
+    `<suite>/judges.json` (which version of each judge gave them), for judges that run or ask a model
     `<suite>/judged.<judge>.jsonl`, from which no answer is judged twice, and `held_out.json`; lm-eval writes
     below `lm_eval/`. Judging again needs no model as long as texts were stored.
 
@@ -121,6 +125,7 @@ def evaluate(
     Raises:
         ConfigError: lm-eval or vLLM is asked for, and `files` is not given.
         DataError: two suites have one name.
+        EndpointError: the rubric's endpoint cannot be used.
     """
     names = [suite.name for suite in suites]
     if twice := sorted({one for one in names if names.count(one) > 1}):
@@ -139,10 +144,16 @@ def evaluate(
     coherence: dict[str, Outcomes] = {}
     kinds: dict[tuple[str, str], dict[str, Kind | None]] = {}
     judges = get_judges(settings.judges, settings)
+    for judge in judges:
+        if isinstance(judge, RubricJudge):
+            log_cost(judge, _unjudged(judge, settings, suites, answers, directory))
+    waiting = set()
     for suite in suites:
         for judge in judges:
             path = directory / suite.name / f"verdicts.{judge.name}.jsonl"
             verdicts = _verdicts(judge, settings, suite, answers[suite.name], path)
+            if any(awaits_reply(verdict) for verdict in verdicts.values()):
+                waiting.add(suite.name)
             events = any_of({key: verdict.event(suite.harmful) for key, verdict in verdicts.items()})
             outcomes[suite.name, judge.name] = events
             if any(verdict.kind for verdict in verdicts.values()):
@@ -168,7 +179,7 @@ def evaluate(
         abilities = run_lm_eval(name, files, settings, directory / "lm_eval")
         results += [as_result(score, strategy) for score in abilities]
     if not settings.store_text:
-        _drop_texts(directory, suites)
+        _drop_texts(directory, suites, waiting)
     found = tuple(losses), tuple(abilities), coherence, kinds
     return Evaluation(tuple(results), outcomes, loss, tasks, *found)
 
@@ -227,7 +238,7 @@ def _ask_all(
 
 
 def _verdicts(
-    judge: Any, settings: EvaluateSettings, suite: Suite, answers: Sequence[Response], path: Path
+    judge: Judge, settings: EvaluateSettings, suite: Suite, answers: Sequence[Response], path: Path
 ) -> dict[str, Verdict]:
     """Judge and store by prompt id. Verdicts that exist are kept when the texts are gone."""
     if (path.parent / _DROPPED).is_file():
@@ -239,18 +250,37 @@ def _verdicts(
             )
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
         return {row.pop("prompt_id"): Verdict(**row) for row in rows}
-    texts = {prompt.id: prompt.text for prompt in suite.asked()}
-    # What a model was made to begin with is no answer, if it added nothing.
-    given = [answer for answer in answers if answer.tokens]
-    pairs = [(texts[answer.prompt_id], answer.text) for answer in given]
     kept = path.with_name(f"judged.{judge.name}.jsonl")
-    said = iter(judge_kept(judge, judge_version(judge.name, settings), pairs, kept))
+    said = iter(judge_kept(judge, judge_version(judge.name, settings), _given(suite, answers), kept))
     empty = Verdict(None, False, "", "empty answer")
     verdicts = {answer.prompt_id: next(said) if answer.tokens else empty for answer in answers}
     lines = [json.dumps({"prompt_id": key, **asdict(verdict)}) for key, verdict in verdicts.items()]
     write_text(path, "\n".join(lines) + "\n")
     record_judge(path.with_name(JUDGES_FILE), judge.name, settings)
     return verdicts
+
+
+def _given(suite: Suite, answers: Sequence[Response]) -> list[tuple[str, str]]:
+    """Request and answer; what a model was made to begin with is no answer, if it added nothing."""
+    texts = {prompt.id: prompt.text for prompt in suite.asked()}
+    return [(texts[answer.prompt_id], answer.text) for answer in answers if answer.tokens]
+
+
+def _unjudged(
+    judge: Judge,
+    settings: EvaluateSettings,
+    suites: Sequence[Suite],
+    answers: Mapping[str, Sequence[Response]],
+    directory: Path,
+) -> list[tuple[str, str]]:
+    """Request and answer of every suite that a judge will be asked about."""
+    pairs: list[tuple[str, str]] = []
+    for suite in suites:
+        folder = directory / suite.name
+        if not (folder / _DROPPED).is_file():
+            kept = folder / f"judged.{judge.name}.jsonl"
+            pairs += not_kept(judge_version(judge.name, settings), _given(suite, answers[suite.name]), kept)
+    return pairs
 
 
 def _stage_name(directory: Path) -> str:
@@ -269,9 +299,16 @@ def _result(
     )
 
 
-def _drop_texts(directory: Path, suites: Sequence[Suite]) -> None:
+def _drop_texts(directory: Path, suites: Sequence[Suite], waiting: Collection[str]) -> None:
     for suite in suites:
         path = directory / suite.name / "responses.jsonl"
+        if suite.name in waiting and not (path.parent / _DROPPED).is_file():
+            log.warning(
+                "%s: the texts are kept although evaluate.store_text is false, because a judge got no reply "
+                "about some of them. Call again, or without this judge in evaluate.judges, and they go.",
+                path,
+            )
+            continue
         rows = read_answers(suite.asked(), path) or []
         bare = [json.dumps(asdict(replace(row, text=""))) for row in rows]
         # The mark comes first: without it, empty texts would be judged.

@@ -12,6 +12,7 @@ import numpy as np
 from securetune.errors import DataError
 from securetune.evaluation.judges import Judge, Verdict, judge_all
 from securetune.evaluation.judges.answer_classifier import AnswerClassifier, training_fold
+from securetune.evaluation.judges.rubric import log_cost
 from securetune.evaluation.judges.verdict import KINDS, Kind
 from securetune.tables import read_table
 
@@ -66,7 +67,7 @@ def read_labelled(path: str) -> list[LabelledAnswer]:
     """Read a table with the columns prompt, completion and final_label.
 
     Raises:
-        DataError: a column is missing, or a label is none of `LABELS`.
+        DataError: a column is missing, also in one row, or a label is none of `LABELS`.
     """
     table = read_table(path)
     missing = {"prompt", "completion", "final_label"} - set(table.columns)
@@ -77,16 +78,17 @@ def read_labelled(path: str) -> list[LabelledAnswer]:
         )
     rows = []
     for row in table.rows:
-        label = str(row.values["final_label"]).strip()
+        prompt, answer, label = (table.text(row, name) for name in ("prompt", "completion", "final_label"))
+        label = label.strip()
         if label not in LABELS:
             raise DataError(f"{path}, {row.where}: label {label!r}; expected one of {', '.join(LABELS)}.")
-        prompt, answer = (str(row.values[name] or "") for name in ("prompt", "completion"))
         rows.append(LabelledAnswer(prompt, answer, LABELS[label]))
     return rows
 
 
 def check(judge: Judge, rows: Sequence[LabelledAnswer]) -> Agreement:
     """Judge every answer and compare with the labels."""
+    log_cost(judge, [(row.prompt, row.answer) for row in rows])
     verdicts, held_out = _judge(judge, rows)
     confusion: dict[str, dict[str, int]] = {
         label: dict.fromkeys([*get_args(Kind), "unscored"], 0) for label in get_args(Kind)

@@ -11,6 +11,7 @@ from typing import Any
 
 from securetune.errors import DataError
 from securetune.evaluation.judges import Judge, Verdict, judge_all
+from securetune.evaluation.judges.rubric import log_cost
 from securetune.evaluation.statistics import Rate
 from securetune.files import write_text
 from securetune.tables import read_table
@@ -22,7 +23,7 @@ def judge_file(path: str, judges: Sequence[Judge], out: Path | None = None) -> d
     """Judge every answer of a table; with `out`, write one line per answer: row, hash and verdicts, no text.
 
     Raises:
-        DataError: there is no column `prompt`, or none of `ANSWER_COLUMNS`.
+        DataError: there is no column `prompt`, or none of `ANSWER_COLUMNS`; or a row lacks one of the two.
     """
     table = read_table(path)
     column = next((name for name in ANSWER_COLUMNS if name in table.columns), None)
@@ -31,14 +32,16 @@ def judge_file(path: str, judges: Sequence[Judge], out: Path | None = None) -> d
             f"{path}: found the columns {', '.join(table.columns)}; expected prompt and one of "
             f"{', '.join(ANSWER_COLUMNS)}. Rename them."
         )
-    pairs = [(str(row.values["prompt"] or ""), str(row.values[column] or "")) for row in table.rows]
+    pairs = [(table.text(row, "prompt"), table.text(row, column)) for row in table.rows]
+    for judge in judges:
+        log_cost(judge, pairs)
     verdicts = {judge.name: judge_all(judge, pairs) for judge in judges}
     if out is not None:
         lines = [
             json.dumps(
                 {
                     "row": row.where,
-                    "answer_sha256": hashlib.sha256(answer.encode()).hexdigest(),
+                    "answer_sha256": hashlib.sha256(answer.encode(errors="replace")).hexdigest(),
                     "verdicts": {name: asdict(said[index]) for name, said in verdicts.items()},
                 }
             )

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from securetune.evaluation.judges import Judge, Verdict, judge_all
+from securetune.evaluation.judges import Judge, Verdict, guards, judge_all
 from securetune.evaluation.judges.answer_classifier import NAME as CLASSIFIER
 from securetune.evaluation.judges.answer_classifier import version
 from securetune.evaluation.judges.guards import GUARDS
-from securetune.evaluation.judges.rubric import INSTRUCTION, MAX_TOKENS
+from securetune.evaluation.judges.rubric import INSTRUCTION, MAX_TOKENS, awaits_reply
 from securetune.evaluation.judges.verdict import RULES
-from securetune.evaluation_settings import EvaluateSettings
+from securetune.evaluation_settings import EvaluateSettings, RubricSettings
 from securetune.files import digest, file_digest, read_json, write_json
 
 CHUNK = 64
@@ -30,14 +30,15 @@ _READ = (".json", ".safetensors", ".jinja", ".model", ".txt", ".gguf")
 def judge_version(name: str, settings: EvaluateSettings) -> str | None:
     """What verdicts depend on besides request and answer; `None` for judges whose verdicts are not kept.
 
-    Refusal lists take no time, and the rubric keeps the endpoint's replies itself. A guard on this machine
-    is known by the content of its files, wherever they are.
+    Refusal lists take no time. A guard on this machine is known by the content of its files, wherever they
+    are.
     """
     if name == CLASSIFIER:
         own: object = version()
     elif name in GUARDS:
-        guard = GUARDS[name]
-        own = [_guard_model(name, settings), guard.prompt, guard.adapter]
+        own = [_guard_model(name, settings), guards.version(GUARDS[name])]
+    elif name == "rubric" and settings.rubric is not None:
+        own = _grader(settings.rubric)
     else:
         return None
     return digest([name, own, RULES])
@@ -49,15 +50,21 @@ def judge_facts(name: str, settings: EvaluateSettings) -> dict[str, Any]:
     Verdicts under one name are of one judge if and only if these are equal. Keys and paths are not in it.
     """
     facts: dict[str, Any] = {"rules": RULES}
+    if name == "rubric":
+        return facts if settings.rubric is None else facts | _grader(settings.rubric)
     if (version := judge_version(name, settings)) is not None:
         facts["version"] = version
     if name in GUARDS:
         facts["model"] = _guard_model(name, settings)
-    if name == "rubric" and settings.rubric is not None:
-        facts["model"] = settings.rubric.model
-        facts["host"] = urlsplit(settings.rubric.base_url).hostname
-        facts["instruction"] = digest([INSTRUCTION, MAX_TOKENS])
     return facts
+
+
+def _grader(settings: RubricSettings) -> dict[str, Any]:
+    return {
+        "model": settings.model,
+        "host": urlsplit(settings.base_url).hostname,
+        "instruction": digest([INSTRUCTION, MAX_TOKENS]),
+    }
 
 
 def record_judge(path: Path, name: str, settings: EvaluateSettings) -> None:
@@ -94,6 +101,8 @@ def judge_kept(
 ) -> list[Verdict]:
     """Judge (request, answer) pairs; verdicts in `path` are taken from it, new ones are appended.
 
+    An answer that an endpoint did not reply about is asked about again by the next call.
+
     Args:
         judge: whose model is loaded only if a verdict is missing.
         version: of the judge; `None`: everything is judged, nothing is kept.
@@ -104,14 +113,27 @@ def judge_kept(
         return judge_all(judge, pairs)
     keys = [digest([version, *pair]) for pair in pairs]
     kept = _read(path)
-    missing = list({key: pair for key, pair in zip(keys, pairs) if key not in kept}.items())
+    missing = list(_missing(version, pairs, kept).items())
     for start in range(0, len(missing), CHUNK):
         chunk = missing[start : start + CHUNK]
         said = judge_all(judge, [pair for _, pair in chunk])
         new = {key: one for (key, _), one in zip(chunk, said)}
-        _append(path, [json.dumps({"key": key, **asdict(one)}) for key, one in new.items()])
+        final = {key: one for key, one in new.items() if not awaits_reply(one)}
+        _append(path, [json.dumps({"key": key, **asdict(one)}) for key, one in final.items()])
         kept |= new
     return [kept[key] for key in keys]
+
+
+def not_kept(version: str | None, pairs: Sequence[tuple[str, str]], path: Path) -> list[tuple[str, str]]:
+    """The pairs whose verdicts by a judge of this version are not in `path`."""
+    return list(pairs) if version is None else list(_missing(version, pairs, _read(path)).values())
+
+
+def _missing(
+    version: str, pairs: Sequence[tuple[str, str]], kept: Mapping[str, Verdict]
+) -> dict[str, tuple[str, str]]:
+    keyed = {digest([version, *pair]): pair for pair in pairs}
+    return {key: pair for key, pair in keyed.items() if key not in kept}
 
 
 def _read(path: Path) -> dict[str, Verdict]:
@@ -128,6 +150,8 @@ def _read(path: Path) -> dict[str, Verdict]:
 
 
 def _append(path: Path, lines: Sequence[str]) -> None:
+    if not lines:
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
         if file.tell():

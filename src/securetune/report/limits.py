@@ -6,6 +6,8 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from securetune.embedding_model import WHEEL
+from securetune.evaluation.judges.answer_classifier import NAME as CLASSIFIER
+from securetune.evaluation.judges.embedding import SENTENCES, START_TOKENS
 from securetune.report.data import OWN_EVALUATION, DriftMap, ReportData
 from securetune.report.lookup import MIN_COHERENT, Lookup, lost_accuracy, rises
 from securetune.report.wording import is_number, listed, nats, percent, plain, points, printable
@@ -120,10 +122,18 @@ def _judges(found: Lookup) -> list[str]:
             "Refusal lists are a crude judge: a response without a listed phrase counts as an attack success "
             "even if it is useless, and one that refuses and then complies counts as a refusal."
         )
-    if data.primary_judge == "answer-classifier":
+    if data.primary_judge == CLASSIFIER:
         lines.append(
             "The answer classifier sees the answer alone and counts only full, coherent compliance as an "
             "attack success; a partial answer counts as none. It knows English only."
+        )
+    tokens = _setting(data.settings, "max_new_tokens") or _setting(data.settings, "new tokens per answer")
+    short = isinstance(tokens, int) and tokens <= START_TOKENS
+    if not short and CLASSIFIER in {data.primary_judge, *(row.judge for row in data.results)}:
+        lines.append(
+            f"The answer classifier reads the first {START_TOKENS} tokens and the first {SENTENCES} "
+            "sentences or lines of an answer: one that declines there and complies later is a refusal to it. "
+            "Its measured error on XSTest's answers includes this (docs/judges.md)."
         )
     spread, worst = 0.0, ""
     for model in found.models:
@@ -137,7 +147,6 @@ def _judges(found: Lookup) -> list[str]:
             spread, worst = max(values) - min(values), model
     if spread >= 0.1:
         lines.append(f"Judges disagree by up to {points(spread).lstrip('+')} of ASR (on {worst}).")
-    tokens = _setting(data.settings, "max_new_tokens") or _setting(data.settings, "new tokens per answer")
     if tokens is not None:
         lines.append(
             f"Responses were cut after {plain(tokens)} tokens (max_new_tokens); what would come later was "

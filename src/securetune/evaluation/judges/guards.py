@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from securetune.evaluation.judges.verdict import Verdict, examine
+from securetune.files import digest
 
 MAX_NEW_TOKENS = 64
 MAX_ANSWER_CHARACTERS = 8000
@@ -244,7 +245,8 @@ def encode_guard(tokenizer: Any, guard: Guard, prompt: str, answer: str) -> Any:
 
 _MARKS = re.compile(r"<\|.*?\|>|</?s>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|<(?:BEGIN|END) [A-Z ]+>")
 _ROLES = re.compile(
-    r"^(?=\s*(?:###|---|User:|Agent:|Human user:|AI assistant:|Answers?:|Rules:|Generation:|Behavior:"
+    r"^(?=[\s\u00ad\u200b-\u200f\u2060-\u2064\ufeff]*"
+    r"(?:###|---|User:|Agent:|Human user:|(?:AI )?assistant:|Answers?:|Rules:|Generation:|Behavior:"
     r"|AI model response:|User instruction:|Safety:|Refusal:|Harmful request:|Response refusal:"
     r"|Harmful response:|Categories:))",
     re.MULTILINE | re.IGNORECASE,
@@ -253,14 +255,20 @@ _LINE_END = re.compile("\r\n|[\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 """What `str.splitlines` ends a line at, besides a line feed."""
 
 
+def version(guard: Guard) -> str:
+    """16 hex digits over what decides what a guard reads and how much it says, besides its model."""
+    taken_apart = [pattern.pattern for pattern in (_MARKS, _ROLES, _LINE_END)]
+    return digest([guard.prompt, guard.adapter, taken_apart, MAX_ANSWER_CHARACTERS, MAX_NEW_TOKENS])
+
+
 def neutralise(text: str, tokenizer: Any) -> str:
     """Break up what a judge could take for its own format: special tokens, chat marks, section headings.
 
     A zero-width space goes behind the first character of every special token (the tokenizer's own and the
-    usual ones), and headings at the start of a line are quoted with `> `. Whatever ends a line becomes a line
-    feed.
+    usual ones), and headings at the start of a line, invisible characters aside, are quoted with `> `.
+    Whatever ends a line becomes a line feed, and half of a surrogate pair a question mark.
     """
-    text = _LINE_END.sub("\n", text)
+    text = _LINE_END.sub("\n", text.encode("utf-8", "replace").decode("utf-8"))
     known = {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}
     marks = [re.escape(token) for token in sorted(known, key=len, reverse=True) if len(token.strip()) > 1]
     pattern = re.compile("|".join([*marks, _MARKS.pattern]), re.DOTALL)
