@@ -219,6 +219,10 @@ def test_dry_run_deletes_and_writes_nothing_and_says_what_it_does_not_know(
     assert "    self_attn.q_proj 0-3\n" in text and "0 addresses" not in text
     assert "with replayed refusals" in text and "x0.01: rate 2e-05" in text
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == files
+    # With other suites, on which the probe was not tried, the analysis stays what it is.
+    assert main([*dry, "--set", "evaluate.attacks=[prefill-5]"]) == 0
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == files
+    capsys.readouterr()
     assert main([*dry, "--redo", "tune/nope"]) == 1
     assert "there are analysis, evaluate/ml-lr" in capsys.readouterr().err
     new = tmp_path / "new"
@@ -465,9 +469,15 @@ def test_evaluate_against_compares_a_model_we_did_not_train_in_the_directory_of_
     adapter = finished / "tune" / "vanilla" / "adapter"
     arguments = ["-q", "evaluate", str(adapter), "--against", *options(chat_model, data, out), "--json"]
     before = (out / "results.json").read_bytes()
+    settings = (out / "config.yaml").read_bytes()
     capsys.readouterr()
-    assert main(arguments) == 0
+    assert main([*arguments, "--set", "evaluate.judges=[refusal-list-qi,refusal-list-wei]"]) == 0
     found = json.loads(capsys.readouterr().out)
+    # Its settings are not the run's, whose stages did not accept them.
+    assert (out / "config.yaml").read_bytes() == settings
+    written = yaml.safe_load((out / "compare" / "config.yaml").read_text())
+    assert written["evaluate"]["judges"] == ["refusal-list-qi", "refusal-list-wei"]
+    assert str(out / "compare" / "config.yaml") in read_json(out / "compare" / "report.json")["command"]
     assert {row["model"] for row in found["results"]} == {"start", "tuned"}
     change = next(row for row in found["results"] if row["metric"] == "held_out_change")
     assert change["high"] < 0 and found["flags"] == {}

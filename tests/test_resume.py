@@ -67,6 +67,10 @@ def test_a_run_killed_in_every_stage_ends_like_an_uninterrupted_one(
         }
     assert len(killed) >= 4, f"only killed in {killed}: the test must interrupt the run"
     assert main(arguments(chat_model, data, tmp_path)) == 0
+    seconds = {p.parent.name: read_json(p)["seconds"] for p in tmp_path.rglob("tune/*/facts.json")}
+    assert all(
+        (value is None) == (name == "ml-lr" and "training" in killed) for name, value in seconds.items()
+    )
     for path, content in finished.items():
         assert path.read_bytes() == content, f"{path} was made again"
     for path, stamp in weights.items():

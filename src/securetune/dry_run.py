@@ -23,7 +23,8 @@ from securetune.training.sft import add_lora, total_steps
 
 def describe_dry_run(pipeline: Pipeline) -> tuple[dict[str, Any], str]:
     """Match every strategy's plan against the model as it would be trained, and estimate the time."""
-    pipeline = _without_merge(pipeline)
+    # One that makes nothing: what is there is used as it is.
+    pipeline = _without_merge(Pipeline(pipeline.config, pipeline.run, frozenset()))
     config = pipeline.config
     steps = total_steps(len(pipeline.tuning.train), config.train)
     rows = training_rows(pipeline.tuning, steps * config.train.batch_size, config.train.seed)

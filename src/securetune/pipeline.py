@@ -94,7 +94,7 @@ class Pipeline(AnalysedModel):
         stage = self._tune_stage(name, plan, mixed)
         if stage.done:
             return read_result(stage.path)
-        started = time.monotonic()
+        started, continued = time.monotonic(), (stage.path / "checkpoints").is_dir()
         steps = total_steps(len(self.tuning.train), config.train)
         rows = training_rows(self.tuning, steps * config.train.batch_size, config.train.seed)
         data = encode(rows, self.tokenizer, config.data.max_length)
@@ -112,7 +112,7 @@ class Pipeline(AnalysedModel):
             "too_long": data.too_long,
             "replay_rows": dict(zip(mixed, counts)).get("replay", 0),
             "harmful_rows": dict(zip(mixed, counts)).get("harmful", 0),
-            "seconds": time.monotonic() - started,
+            "seconds": None if continued else time.monotonic() - started,
         }
         write_json(stage.path / "facts.json", facts)
         kept = {path.parent.name: _identified(path) for path in result.snapshots}

@@ -84,7 +84,8 @@ def recorded(pipeline: Pipeline, redo: list[str] | None = None, *, check: bool =
     """Do the work of a command on a run directory, and leave the settings there from which it was done.
 
     Settings are written when the inputs have been read, so that a call that is cut off can be continued;
-    those of an earlier call are replaced once every stage has accepted the new ones. A first call that
+    those of an earlier call are replaced once every stage has accepted the new ones. Without `check` the
+    stages of the run itself accept nothing, so that the settings go beside them. A first call that
     fails because of a mistake leaves none, unless a stage has begun: later calls need its settings.
     """
     check_redo(pipeline, redo)
@@ -92,6 +93,7 @@ def recorded(pipeline: Pipeline, redo: list[str] | None = None, *, check: bool =
         pipeline.check()
     for stage in redo or []:
         pipeline.run.redo(stage)
+    compared = not check and any(not name.startswith("compare/") for name in pipeline.run.stages())
     kept = pipeline.run.config_file.is_file() and bool(pipeline.run.stages())
     if not kept:
         _write_config(pipeline)
@@ -102,7 +104,7 @@ def recorded(pipeline: Pipeline, redo: list[str] | None = None, *, check: bool =
         if not kept and not any(Stage(run.path / name, {}).begun for name in run.stages()):
             run.config_file.unlink()
         raise
-    _write_config(pipeline)
+    _write_config(pipeline, compared=compared)
 
 
 def check_redo(pipeline: Pipeline, redo: list[str] | None) -> None:
@@ -121,9 +123,9 @@ def check_redo(pipeline: Pipeline, redo: list[str] | None) -> None:
             )
 
 
-def _write_config(pipeline: Pipeline) -> None:
+def _write_config(pipeline: Pipeline, *, compared: bool = False) -> None:
     """Write the settings; what was tuned in the run before stays among its strategies."""
     content = pipeline.config.model_dump(mode="json")
     tuned = [name.removeprefix("tune/") for name in pipeline.run.stages(done=True) if name[:5] == "tune/"]
     content["strategy"]["names"] = list(dict.fromkeys([*content["strategy"]["names"], *tuned]))
-    pipeline.run.write_config(content, "securetune " + shlex.join(sys.argv[1:]))
+    pipeline.run.write_config(content, "securetune " + shlex.join(sys.argv[1:]), compared=compared)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from endpoint import answering, free_port, reply, settings
+from securetune.errors import DataError
 from securetune.evaluation.evaluate import Evaluation, Suite, evaluate
 from securetune.evaluation.generate import Response
 from securetune.evaluation.judge_check import LabelledAnswer, check
@@ -240,3 +241,6 @@ def test_texts_stay_until_every_judge_has_had_a_reply(
         run(suites, settings(address, "m", retries=0, workers=1), out, store_text=False)
     assert unscored(out) == [None] * 2
     assert (texts("one"), texts("two")) == ({False}, {False})
+    # Without texts nobody else can judge, and the verdicts are not another grader's.
+    with pytest.raises(DataError, match=r"rubric is another one now \(model: m -> other\).*--redo"):
+        run(suites, settings(address, "other"), out, store_text=False)

@@ -63,6 +63,13 @@ def test_every_suite_states_how_it_was_asked() -> None:
         assert "from a file of adversarial prompts" in page and "zq!!suffix" not in page
 
 
+def test_an_empty_system_prompt_is_not_the_templates_own() -> None:
+    for prompt, told in (("", "(empty)"), (None, "the chat template's own")):
+        settings = EvaluateSettings(max_new_tokens=24, system_prompt=prompt, judges=("refusal-list-qi",))
+        cards = tuple(suite_cards(suites()[:1], settings))
+        assert f"| {told} |" in render_markdown(report_data(suites=cards))
+
+
 def evaluation(events: dict[str, list[bool | None]], **more: list[bool | None]) -> Evaluation:
     named = {kind: dict(zip((p.id for p in PROMPTS), said)) for kind, said in (events | more).items()}
     outcomes = {(suite, JUDGES[0]): named[suite] for suite in ("harmful", "gcg") if suite in named}

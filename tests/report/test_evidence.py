@@ -17,7 +17,13 @@ from securetune.files import write_json
 from securetune.plan import TuningPlan
 from securetune.prompts import Prompt, PromptSet
 from securetune.report.evidence import category_rates, flips, held_out_changes, receipt_facts, timeline
-from securetune.report.evidence_tables import flip_summary, flip_tables, judge_error_table, receipt_table
+from securetune.report.evidence_tables import (
+    ability_table,
+    flip_summary,
+    flip_tables,
+    judge_error_table,
+    receipt_table,
+)
 from securetune.report.limits import SAME_TEMPLATE, limits
 from securetune.report.lookup import Lookup
 from securetune.report.model_card import model_card, write_model_cards
@@ -168,6 +174,23 @@ def test_a_judge_without_a_known_error_says_so() -> None:
     assert rows[JUDGES[2]][1] == "not measured by us"
 
 
+def test_scores_of_other_versions_are_not_mixed() -> None:
+    old, *_ = report_data().abilities
+    newer = replace(old, model="ml-lr", value=0.875, version=f"{old.version}1")
+    table = ability_table(Lookup(report_data(abilities=(replace(old, model="start"), newer))))
+    shown = {str(row[2]): [getattr(cell, "value", cell) for cell in row[3:]] for row in table.rows}
+    values = {"start": f"{old.value:.3f}", "ml-lr": "0.875"}
+    for version, model in ((old.version, "start"), (newer.version, "ml-lr")):
+        assert [value for value in shown[version] if value != "n/a"] == [values[model]]
+
+
+def test_training_that_was_cut_off_has_no_seconds() -> None:
+    data = report_data()
+    continued = replace(data, training=tuple(replace(row, seconds=None) for row in data.training))
+    assert "cut off and continued" in str(receipt_table(continued).rows[0][2])
+    assert " s" in str(receipt_table(data).rows[0][2]) and "cut off" not in str(receipt_table(data).rows)
+
+
 @pytest.mark.parametrize("tail", ["", "\"'><script>1</script>\n---\n| `x` : [a]"])
 def test_the_hub_reads_the_model_card(tail: str, tmp_path: Path) -> None:
     data = with_every_string(report_data(), tail)
@@ -175,7 +198,7 @@ def test_the_hub_reads_the_model_card(tail: str, tmp_path: Path) -> None:
     card = ModelCard(model_card(found, found.tuned[0]))
     shown = {(r.metric_type, r.dataset_name, r.metric_value) for r in card.data.eval_results or ()}
     own = [row for row in data.results if row.model == found.tuned[0]]
-    assert {(row.metric, row.value) for row in own} == {(metric, value) for metric, _, value in shown}
+    assert {(row.metric, row.suite, row.value) for row in own} == shown
     asr = next(r for r in card.data.eval_results or () if r.metric_type == "asr")
     assert "95% interval" in str(asr.metric_name) and "n = 119" in str(asr.metric_name)
     assert "<script>" not in card.text

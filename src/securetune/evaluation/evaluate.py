@@ -17,7 +17,14 @@ from securetune.evaluation.generate import Response, read_answers
 from securetune.evaluation.judges import Judge, Verdict, get_judges
 from securetune.evaluation.judges.rubric import RubricJudge, awaits_reply, log_cost
 from securetune.evaluation.judges.verdict import Kind
-from securetune.evaluation.kept_verdicts import JUDGES_FILE, judge_kept, judge_version, not_kept, record_judge
+from securetune.evaluation.kept_verdicts import (
+    JUDGES_FILE,
+    judge_facts,
+    judge_kept,
+    judge_version,
+    not_kept,
+    record_judge,
+)
 from securetune.evaluation.lm_eval import as_result, run_lm_eval
 from securetune.evaluation.loss import held_out_losses
 from securetune.evaluation.model_files import ModelFiles
@@ -25,7 +32,7 @@ from securetune.evaluation.statistics import Mean, Rate
 from securetune.evaluation.tasks import score_task, stored_scores
 from securetune.evaluation.vllm_engine import VllmModel
 from securetune.evaluation_settings import EvaluateSettings
-from securetune.files import digest, write_json, write_text
+from securetune.files import digest, read_json, write_json, write_text
 from securetune.models.load import load_tokenizer
 from securetune.progress import progress
 from securetune.prompts import Prompt, PromptSet
@@ -248,6 +255,7 @@ def _verdicts(
                 "them. Use the judges of the first call, or answer again with "
                 f"--redo {_stage_name(path.parents[1])}."
             )
+        _require_same_model(judge, settings, path)
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
         return {row.pop("prompt_id"): Verdict(**row) for row in rows}
     kept = path.with_name(f"judged.{judge.name}.jsonl")
@@ -258,6 +266,24 @@ def _verdicts(
     write_text(path, "\n".join(lines) + "\n")
     record_judge(path.with_name(JUDGES_FILE), judge.name, settings)
     return verdicts
+
+
+def _require_same_model(judge: Judge, settings: EvaluateSettings, path: Path) -> None:
+    """Refuse stored verdicts of a guard or grader that is another model than the one asked for now."""
+    record = path.with_name(JUDGES_FILE)
+    known = read_json(record).get(judge.name, {}) if record.is_file() else {}
+    now = judge_facts(judge.name, settings)
+    changed = [
+        f"{key}: {known[key]} -> {now.get(key)}"
+        for key in ("model", "host")
+        if key in known and known[key] != now.get(key)
+    ]
+    if changed:
+        raise DataError(
+            f"{path.parent}: the texts of the answers were not stored, and {judge.name} is another one now "
+            f"({'; '.join(changed)}). Go back to the earlier one, or answer again with "
+            f"--redo {_stage_name(path.parents[1])}."
+        )
 
 
 def _given(suite: Suite, answers: Sequence[Response]) -> list[tuple[str, str]]:

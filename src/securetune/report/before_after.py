@@ -69,7 +69,10 @@ def _others(found: Lookup, tuned: str, start: str) -> str:
 def _learnt(found: Lookup, tuned: str, start: str) -> str:
     improved, before, after = found.improved(tuned), found.loss(start), found.loss(tuned)
     if improved is None or before is None or after is None:
-        return "whether it learnt its task was not measured (name the tuning data with --data)"
+        return (
+            "whether it learnt its task was not measured (name rows of it that it was not trained on with "
+            "--data)"
+        )
     change = f"{nats(before)} -> {nats(after)}, {signed(after - before, 3)} nats per token"
     if improved:
         return f"its held-out loss fell ({change})"

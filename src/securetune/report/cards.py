@@ -16,6 +16,7 @@ from securetune.evaluation_settings import FALLBACK_JUDGES, EvaluateSettings
 from securetune.report.asked import SuiteCard
 from securetune.report.data import DataCard, Training
 from securetune.report.limits import DIRECT, NOT_INSTALLED, SAME_TEMPLATE
+from securetune.report.wording import told_system_prompt
 from securetune.training.replay import package_refusals
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def asked_settings(pipeline: Pipeline) -> dict[str, Any]:
         "new tokens per answer": settings.max_new_tokens,
         "decoding": _decoding(pipeline.config.evaluate),
         "attacks": ", ".join((*settings.attacks, *settings.adversarial)) or DIRECT,
-        "system prompt": settings.system_prompt or "the chat template's own",
+        "system prompt": told_system_prompt(settings.system_prompt),
         "chat template when asked": settings.chat_template or SAME_TEMPLATE,
         "judges": ", ".join(settings.judges),
         "default judge": _default_judge(settings),

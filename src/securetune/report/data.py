@@ -126,7 +126,8 @@ class Training:
     tells, `applied` (per verified step: step, phase, rate, tensors, moved) and `movement` (its ||dW||)."""
     verified: bool
     """Whether rates and movements were checked against the plan at the first step and phase changes."""
-    seconds: float
+    seconds: float | None
+    """`None` where training was cut off and continued."""
     too_long: int = 0
     """Rows of this model's sample that were longer than the longest allowed, and were not trained on."""
     base_rate: float | None = None

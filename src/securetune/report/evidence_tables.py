@@ -10,7 +10,14 @@ from securetune.report.asked import Disagreement
 from securetune.report.data import Answer, Flip, ReportData
 from securetune.report.lookup import Lookup
 from securetune.report.result_tables import Cell, Table
-from securetune.report.wording import MISSING, is_number, percent, percent_interval, plain
+from securetune.report.wording import (
+    MISSING,
+    is_number,
+    percent,
+    percent_interval,
+    plain,
+    told_system_prompt,
+)
 
 
 def judge_error_table(found: Lookup) -> Table:
@@ -46,7 +53,8 @@ def receipt_table(data: ReportData) -> Table:
         harmful = f"{entry.harmful_rows} harmful, " if entry.harmful_rows else ""
         made = (
             f"{entry.steps} steps, {entry.rows} rows ({harmful}{entry.replay_rows} replayed; "
-            f"{entry.too_long} too long, left out), {entry.seconds:,.0f} s"
+            f"{entry.too_long} too long, left out), "
+            + ("cut off and continued" if entry.seconds is None else f"{entry.seconds:,.0f} s")
         )
         for index, group in enumerate(entry.groups or ({},)):
             applied = _applied(group) if entry.verified else "not checked"
@@ -104,7 +112,7 @@ def asked_table(found: Lookup) -> Table:
             if card.made_elsewhere
             else card.template or "the request itself",
             card.suffix_search or "–",
-            card.system_prompt or "the chat template's own",
+            told_system_prompt(card.system_prompt),
             card.beginning or "–",
             "; ".join(card.decoding),
             plain(card.new_tokens),
@@ -228,7 +236,8 @@ def ability_table(found: Lookup) -> Table:
     rows: list[list[Cell | str]] = []
     abilities = found.data.abilities
     for task, metric, version in dict.fromkeys((row.task, row.metric, row.version) for row in abilities):
-        own = {row.model: row for row in abilities if (row.task, row.metric) == (task, metric)}
+        key = task, metric, version
+        own = {row.model: row for row in abilities if (row.task, row.metric, row.version) == key}
         cells: Sequence[Cell | str] = [
             Cell(MISSING)
             if model not in own

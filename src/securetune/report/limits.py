@@ -173,6 +173,11 @@ def _training(found: Lookup) -> list[str]:
             "given. Whether tuning less would have kept more safety at the same usefulness is not known "
             "without a run of `securetune compare`."
         )
+        if found.loss(found.start) is not None:
+            lines.append(
+                "Whether the rows of the held-out loss were trained on is not known here: on rows that were, "
+                "a lower loss shows memory, not learning."
+            )
     elif found.tuned:
         lines.append("Each model was tuned once, with one seed: intervals cover the prompts, not the seeds.")
     parameters = data.model.get("parameters")

@@ -64,6 +64,8 @@ def _entry(row: Result) -> Any:
         task_type="text-generation",
         dataset_type="securetune",
         dataset_name=row.suite,
+        # The hub puts results of one type and config under one name.
+        dataset_config=row.suite,
         metric_type=row.metric,
         metric_name=", ".join(told),
         metric_value=row.value,

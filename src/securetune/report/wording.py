@@ -23,6 +23,11 @@ def is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def told_system_prompt(text: str | None) -> str:
+    """A system prompt that was asked for; an empty one replaces the template's own as well."""
+    return "the chat template's own" if text is None else text or "(empty)"
+
+
 def percent(value: float | None) -> str:
     """A rate in [0, 1] as a percentage with one decimal."""
     return MISSING if value is None or not is_number(value) else f"{value * 100:.1f}%"

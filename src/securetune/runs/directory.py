@@ -140,10 +140,16 @@ class Run:
         """Remove a stage, so that it is made again."""
         shutil.rmtree(self.check_redo(name))
 
-    def write_config(self, config: Mapping[str, Any], command: str) -> None:
+    @property
+    def compared_file(self) -> Path:
+        """The settings of a comparison of two other models in the directory of a run, which has its own."""
+        return self.path / "compare" / "config.yaml"
+
+    def write_config(self, config: Mapping[str, Any], command: str, *, compared: bool = False) -> None:
         """Write the resolved configuration, from which the run can be made again, and the environment."""
         header = f"# securetune {_version('securetune')}; again: {command}\n"
-        write_text(self.config_file, header + yaml.safe_dump(dict(config), sort_keys=False))
+        path = self.compared_file if compared else self.config_file
+        write_text(path, header + yaml.safe_dump(dict(config), sort_keys=False))
         write_json(self.path / "environment.json", environment())
 
 
