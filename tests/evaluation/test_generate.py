@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from peft import LoraConfig, get_peft_model
+from transformers import GenerationConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from securetune.errors import ConfigError, DataError
 from securetune.evaluation import generate as module
@@ -19,8 +20,9 @@ from securetune.evaluation.generate import (
     tokenize_rendered,
 )
 from securetune.evaluation.judges import JUDGES
+from securetune.models.load import load_model
 from securetune.prompts import Prompt
-from tiny import FAMILIES, tiny_tokenizer
+from tiny import FAMILIES, tiny_llama, tiny_tokenizer
 
 TEXTS = [
     "What is the answer?",
@@ -165,6 +167,30 @@ def test_running_out_of_memory_halves_the_batch_and_changes_no_answer(
     assert sizes == [1] * 6
     assert "generation goes on with batches of 1" in caplog.text
     assert generate(tiny_model, tokenizer, PROMPTS, Decoding(8, 6), path) == whole
+
+
+@pytest.mark.parametrize("with_adapter", [False, True])
+def test_greedy_answers_know_no_penalty_that_the_checkpoint_brings_along(
+    tmp_path: Path, with_adapter: bool
+) -> None:
+    tokenizer = tiny_tokenizer()
+    model = tiny_llama(tokenizer)
+    shipped = {"repetition_penalty": 3.0, "no_repeat_ngram_size": 2, "eos_token_id": [2, 5]}
+    answers, raw = [], []
+    for settings in ({"eos_token_id": [2, 5]}, shipped):
+        model.generation_config = GenerationConfig(**settings)
+        model.save_pretrained(tmp_path)
+        tokenizer.save_pretrained(tmp_path)
+        loaded, own = load_model(str(tmp_path))
+        if with_adapter:
+            loaded = get_peft_model(loaded, LoraConfig(r=2, target_modules=["q_proj"])).eval()
+        ids = own(render_prompt(own, TEXTS[2]), return_tensors="pt", add_special_tokens=False)["input_ids"]
+        raw.append(loaded.generate(input_ids=ids, max_new_tokens=16, do_sample=False).tolist())
+        answers.append(generate(loaded, own, PROMPTS, Decoding(16, 2)))
+        kept = loaded.generation_config.to_dict()
+        assert kept | settings == kept, "what the checkpoint shipped is exported with the tuned weights"
+    assert answers[0] == answers[1]
+    assert raw[0] != raw[1]  # Control: `generate` itself heeds the penalty.
 
 
 def test_the_model_keeps_its_mode(tiny_model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:

@@ -129,7 +129,8 @@ def generate(
     """Answer every prompt, greedily unless `decoding` says otherwise, in batches of similar length.
 
     The batches depend only on the prompts, so a run that was cut off and continued gives the same answers.
-    A batch that does not fit into memory is halved. An answer ends at any of `end_tokens`.
+    A batch that does not fit into memory is halved. An answer ends at any of `end_tokens`. Of the model's
+    generation settings only token ids count: no penalty that a checkpoint brings along.
 
     Args:
         model: a causal language model, or a `VllmModel`.
@@ -204,7 +205,7 @@ def _answer(
     beginning: str,
 ) -> list[Response]:
     inputs = tokenize_rendered(tokenizer, [rendered[p.id] for p in batch], input_device(model))
-    with _sampling(decoding, batch) as sampling:
+    with _token_ids_only(model), _sampling(decoding, batch) as sampling:
         output = model.generate(
             **inputs,
             **sampling,
@@ -223,6 +224,21 @@ def _response(tokenizer: Any, key: str, ids: list[int], ends: Sequence[int], beg
     kept = ids if stop is None else ids[:stop]
     text = beginning + tokenizer.decode(kept, skip_special_tokens=True)
     return Response(key, text, len(kept), stop is not None)
+
+
+@contextmanager
+def _token_ids_only(model: Any) -> Iterator[None]:
+    """Put aside what else the generation settings hold; `generate` takes from them what it is not given."""
+    from transformers import GenerationConfig
+
+    owner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    shipped = owner.generation_config
+    names = ("bos_token_id", "eos_token_id", "pad_token_id")
+    owner.generation_config = GenerationConfig(**{name: getattr(shipped, name, None) for name in names})
+    try:
+        yield
+    finally:
+        owner.generation_config = shipped
 
 
 @contextmanager
