@@ -96,6 +96,20 @@ def test_the_end_of_turn_ends_the_answer_and_is_not_counted(
     assert (three.tokens, three.ended) == (width, False)
 
 
+def test_a_plain_end_of_turn_of_the_template_is_no_part_of_an_answer_that_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tokenizer = tiny_tokenizer("<|endoftext|>")
+    model = tiny_llama(tokenizer)
+    words = tokenizer(" bread<|im_end|>")["input_ids"]
+    rows = torch.tensor([[*words, tokenizer.eos_token_id], [*words[-1:], *words]])
+    monkeypatch.setattr(model, "generate", lambda input_ids, **options: torch.cat([input_ids, rows], 1))
+    prompts = [Prompt(str(index), "same", False) for index in range(2)]
+    ended, cut_off = generate(model, tokenizer, prompts, Decoding(rows.shape[1], 2))
+    assert ended == Response("0", " bread", len(words), True)
+    assert cut_off.text.endswith(" bread<|im_end|>")
+
+
 def test_prompts_are_rendered_in_the_chat_template_with_a_system_prompt_if_there_is_one(
     tokenizer: PreTrainedTokenizerFast,
 ) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from securetune.encoding import end_of_turn_token, require_chat_template
+from securetune.encoding import end_of_turn_token, plain_end_of_turn, require_chat_template
 from securetune.errors import ConfigError, DataError
 from securetune.files import digest
 from securetune.memory import Halving
@@ -160,21 +160,20 @@ def generate(
     beginning = (_OPENED if opened else "") + prefix
     rendered = {key: text + prefix for key, text in rendered.items()}
     order = sorted(prompts, key=lambda p: (len(rendered[p.id]), p.id))
-    ends = end_tokens(model, tokenizer)
+    ends, ending = end_tokens(model, tokenizer), plain_end_of_turn(tokenizer)
+    read = partial(_response, tokenizer, ends=ends, beginning=beginning, ending=ending)
     if hasattr(model, "answer_elsewhere"):
         asked = {p.id: tokenizer(rendered[p.id], add_special_tokens=False)["input_ids"] for p in order}
         asked = {key: ids for key, ids in asked.items() if key not in done}
         if progress is not None:
             progress(len(order) - len(asked))
         for key, ids in model.answer_elsewhere(asked, decoding, ends):
-            done[key] = _response(tokenizer, key, ids, ends, beginning)
+            done[key] = read(key, ids)
             _append(path, [done[key]])
             if progress is not None:
                 progress(1)
         return [done[p.id] for p in prompts]
-    answer = partial(
-        _answer, model, tokenizer, rendered=rendered, decoding=decoding, ends=ends, beginning=beginning
-    )
+    answer = partial(_answer, model, tokenizer, rendered=rendered, decoding=decoding, ends=ends, read=read)
     halving = Halving("generation")
     was_training = model.training
     model.eval()
@@ -202,7 +201,7 @@ def _answer(
     rendered: dict[str, str],
     decoding: Decoding,
     ends: Sequence[int],
-    beginning: str,
+    read: Callable[[str, list[int]], Response],
 ) -> list[Response]:
     inputs = tokenize_rendered(tokenizer, [rendered[p.id] for p in batch], input_device(model))
     with _token_ids_only(model), _sampling(decoding, batch) as sampling:
@@ -215,15 +214,22 @@ def _answer(
             eos_token_id=list(ends),
         )
     new = output[:, inputs["input_ids"].shape[1] :].tolist()
-    return [_response(tokenizer, prompt.id, ids, ends, beginning) for prompt, ids in zip(batch, new)]
+    return [read(prompt.id, ids) for prompt, ids in zip(batch, new)]
 
 
-def _response(tokenizer: Any, key: str, ids: list[int], ends: Sequence[int], beginning: str) -> Response:
-    """New tokens as an answer: up to the first that ends it, what comes before them in front."""
+def _response(
+    tokenizer: Any, key: str, ids: list[int], ends: Sequence[int], beginning: str, ending: str
+) -> Response:
+    """New tokens as an answer: up to the first that ends it, what comes before them in front.
+
+    `ending` is the template's, in plain text, and no part of an answer that ended.
+    """
     stop = next((i for i, token in enumerate(ids) if token in ends), None)
     kept = ids if stop is None else ids[:stop]
-    text = beginning + tokenizer.decode(kept, skip_special_tokens=True)
-    return Response(key, text, len(kept), stop is not None)
+    text = tokenizer.decode(kept, skip_special_tokens=True)
+    if stop is not None:
+        text = text.removesuffix(ending)
+    return Response(key, beginning + text, len(kept), stop is not None)
 
 
 @contextmanager
