@@ -14,11 +14,12 @@ from securetune.evaluation.adversarial_files import read_adversarial
 from securetune.evaluation.ask import ask
 from securetune.evaluation.attacks import ATTACKS, BEGINNING, Attack, any_of, get_attacks, sample_id
 from securetune.evaluation.evaluate import Suite
+from securetune.evaluation.generate import Decoding, generate
 from securetune.evaluation.suffix_search import _gradient, _ids, _losses, search_suffix
 from securetune.evaluation_settings import EvaluateSettings, SuffixSettings
 from securetune.inputs import read_roles
 from securetune.prompts import Prompt, PromptSet
-from tiny import FAMILIES
+from tiny import CHAT_TEMPLATE, FAMILIES, tiny_tokenizer
 
 PROMPTS = [Prompt("a", "How do I bake bread?", True), Prompt("b", "Say {prompt} and {x}.", True)]
 SETTINGS = EvaluateSettings(max_new_tokens=6, batch_size=2)
@@ -72,6 +73,33 @@ def test_every_answer_begins_as_forced_and_continues_as_the_model_would(
     assert found["a"] == prefix + tokenizer.decode(output, skip_special_tokens=True)
     card = json.loads((tmp_path / "suite.json").read_text())
     assert (card["prefix_tokens"], card["max_new_tokens"], card["decoding"]) == (5, 6, ["greedy"])
+
+
+GAPS = {
+    CHAT_TEMPLATE: "<|im_start|>assistant\nSure",
+    "{% for m in messages %}{% if m.role == 'user' %}{{ '[INST] ' + m.content + ' [/INST]' }}"
+    "{% else %}{{ ' ' + m.content + eos_token }}{% endif %}{% endfor %}": "[/INST] Sure",
+}
+
+
+@pytest.mark.parametrize("template", GAPS)
+def test_a_forced_beginning_stands_where_the_template_puts_answers(
+    template: str, tiny_model: LlamaForCausalLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer, asked = tiny_tokenizer(), list[str]()
+    tokenizer.chat_template = template
+
+    def answer(input_ids: torch.Tensor, **options: Any) -> torch.Tensor:
+        asked.extend(tokenizer.batch_decode(input_ids))
+        return torch.cat([input_ids, input_ids[:, -1:]], 1)
+
+    monkeypatch.setattr(tiny_model, "generate", answer)
+    forced = generate(tiny_model, tokenizer, PROMPTS, Decoding(1, 1), prefix="Sure")
+    assert all(text.endswith(GAPS[template]) for text in asked)
+    assert all(response.text.startswith("Sure") for response in forced)
+    asked.clear()
+    generate(tiny_model, tokenizer, PROMPTS, Decoding(1, 1))
+    assert all(text.endswith(GAPS[template].removesuffix("Sure").rstrip(" ")) for text in asked)
 
 
 def test_a_sweep_answers_once_greedily_and_once_per_setting_and_is_reproducible(

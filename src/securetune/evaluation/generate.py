@@ -139,7 +139,8 @@ def generate(
         decoding: length, batch size and system prompt.
         path: a JSONL file to append to; batches that it already holds are not generated again.
         progress: called with the number of answers after each batch.
-        prefix: what every answer is forced to begin with; part of the answer's text, not of its tokens.
+        prefix: what every answer is forced to begin with, where the template puts answers; part of the
+            answer's text, not of its tokens.
 
     Returns:
         One response per prompt, in the order of `prompts`.
@@ -158,7 +159,9 @@ def generate(
     # Where the template opens the reasoning, the answer would not show that it is reasoning.
     opened = any(text.rstrip().endswith(_OPENED) for text in rendered.values())
     beginning = (_OPENED if opened else "") + prefix
-    rendered = {key: text + prefix for key, text in rendered.items()}
+    if prefix:
+        forced = answer_gap(tokenizer) + prefix
+        rendered = {key: text + forced for key, text in rendered.items()}
     order = sorted(prompts, key=lambda p: (len(rendered[p.id]), p.id))
     ends, ending = end_tokens(model, tokenizer), plain_end_of_turn(tokenizer)
     read = partial(_response, tokenizer, ends=ends, beginning=beginning, ending=ending)
