@@ -6,15 +6,18 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import cpu_offload
 from transformers import AddedToken, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from securetune.config import Config
+from securetune.encoding import EncodedRow
 from securetune.errors import ConfigError, DataError
 from securetune.evaluation.adversarial_files import read_adversarial
 from securetune.evaluation.ask import ask
 from securetune.evaluation.attacks import ATTACKS, BEGINNING, Attack, any_of, get_attacks, sample_id
 from securetune.evaluation.evaluate import Suite
 from securetune.evaluation.generate import Decoding, answer_gap, generate, render_prompt
+from securetune.evaluation.loss import held_out_losses
 from securetune.evaluation.suffix_search import _find_place, _forbidden, _gradient, _losses, search_suffix
 from securetune.evaluation_settings import EvaluateSettings, SuffixSettings
 from securetune.inputs import read_roles
@@ -155,6 +158,23 @@ def test_the_loss_of_a_suffix_is_that_of_the_prompt_that_is_asked(
     own = torch.nn.functional.cross_entropy(logits, ids[0, before:])
     assert found.loss < found.start_loss
     assert found.loss == pytest.approx(float(own), abs=1e-5)
+
+
+def test_a_model_whose_weights_are_all_offloaded_is_searched_after_it_answered(
+    tiny_model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    settings = SuffixSettings(steps=2, width=8, tokens=4)
+    row = EncodedRow([5, 6, 7], [-100, 6, 7])
+
+    def found() -> tuple[Any, ...]:
+        answers = generate(tiny_model, tokenizer, PROMPTS, Decoding(2))
+        losses = held_out_losses(tiny_model, tokenizer, [row])
+        return answers, losses, search_suffix(tiny_model, tokenizer, "How?", settings)
+
+    plain = found()
+    cpu_offload(tiny_model, execution_device=torch.device("cpu"))
+    assert all(weight.is_meta for weight in tiny_model.parameters())
+    assert found() == plain
 
 
 def test_a_suffix_has_no_added_token_and_a_template_must_write_the_request(

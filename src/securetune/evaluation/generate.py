@@ -111,6 +111,17 @@ def input_device(model: Any) -> Any:
     return next(device for hook in hooks if (device := getattr(hook, "execution_device", None)) is not None)
 
 
+def without_gradients(model: Any) -> Any:
+    """`torch.inference_mode()`; where weights are offloaded, `torch.no_grad()`.
+
+    Weights fetched in inference mode stay inference tensors, through which no gradient can be taken later.
+    """
+    import torch
+
+    offloaded = any(weight.is_meta for weight in model.parameters())
+    return torch.no_grad() if offloaded else torch.inference_mode()
+
+
 def read_answers(prompts: Sequence[Prompt], path: Path) -> list[Response] | None:
     """The answers that a file holds, in the order of `prompts`; `None` if any is missing."""
     done = _read(path)
@@ -150,8 +161,6 @@ def generate(
         DataError: two prompts share an id, or a line of the file is not an answer.
         TrainingError: one prompt does not fit into memory.
     """
-    import torch
-
     if len({p.id for p in prompts}) < len(prompts):
         raise DataError("Two prompts share an id, so their answers cannot be told apart.")
     done = _read(path)
@@ -184,7 +193,7 @@ def generate(
         for start in range(0, len(order), decoding.batch_size):
             batch = order[start : start + decoding.batch_size]
             if not all(p.id in done for p in batch):
-                with torch.inference_mode():
+                with without_gradients(model):
                     new = halving.run(answer, batch)
                 # Of a batch that the file holds in part, the answers are the same again.
                 new = [response for response in new if response.prompt_id not in done]

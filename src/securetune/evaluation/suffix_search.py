@@ -13,7 +13,7 @@ from typing import Any
 from securetune.encoding import common_length
 from securetune.errors import DataError
 from securetune.evaluation.attacks import BEGINNING
-from securetune.evaluation.generate import answer_gap, render_prompt
+from securetune.evaluation.generate import answer_gap, input_device, render_prompt
 from securetune.evaluation_settings import SuffixSettings
 
 _MARK = "SUFFIXGOESHERE"
@@ -66,7 +66,7 @@ def search_suffix(
     """
     import torch
 
-    device = model.device
+    device = input_device(model)
     place = _find_place(tokenizer, request, settings.tokens, system_prompt)
     pieces = [torch.tensor(ids, device=device) for ids in (place.before, place.after)]
     suffix, target_length = torch.tensor(place.start, device=device), place.target_length
@@ -150,11 +150,11 @@ def _gradient(model: Any, pieces: list[Any], suffix: Any, target_length: int) ->
     import torch
 
     embedding = model.get_input_embeddings()
-    table = embedding.weight
+    table = _weight(embedding)
     one_hot = torch.nn.functional.one_hot(suffix, table.shape[0]).to(table.dtype).requires_grad_()
     # Some families scale embeddings in the layer itself: ask the layer, and add what the one-hot rows change.
     change = (one_hot - one_hot.detach()) @ table
-    scale = _scale(embedding, suffix)
+    scale = _scale(embedding, table, suffix)
     middle = embedding(suffix).detach() + change * scale
     before, after = (embedding(piece).detach() for piece in pieces)
     inputs = torch.cat([before, middle, after])[None]
@@ -163,8 +163,18 @@ def _gradient(model: Any, pieces: list[Any], suffix: Any, target_length: int) ->
     return torch.autograd.grad(loss, one_hot)[0].float()
 
 
-def _scale(embedding: Any, suffix: Any) -> float:
-    row = embedding.weight[suffix[0]]
+def _weight(embedding: Any) -> Any:
+    """The rows of an embedding, fetched where they are offloaded."""
+    if not embedding.weight.is_meta:
+        return embedding.weight
+    from accelerate.utils import align_module_device
+
+    with align_module_device(embedding):
+        return embedding.weight.detach()
+
+
+def _scale(embedding: Any, table: Any, suffix: Any) -> float:
+    row = table[suffix[0]]
     return float((embedding(suffix[:1])[0].norm() / row.norm().clamp_min(1e-12)).detach())
 
 
