@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import PreTrainedTokenizerFast
+from transformers import AddedToken, PreTrainedTokenizerFast
 
 from securetune.dataset import Conversation, Message, TrainingData
-from securetune.encoding import IGNORED, EncodedRow, encode, end_of_turn_token
+from securetune.encoding import IGNORED, EncodedRow, encode, end_of_turn_token, plain_end_of_turn
 from securetune.errors import ConfigError, DataError
 from securetune.formats import has_answers, package_tuning_data, read_training_data
+from securetune.models.load import CHATML
 from securetune.prompts import normalise
 from tiny import END, tiny_tokenizer
 
@@ -357,7 +358,7 @@ def test_the_ids_are_those_of_the_template(tokenizer: PreTrainedTokenizerFast) -
         (LLAMA3_LIKE, ["Like this.<|eot_id|>"], ["First.<|eot_id|>", "Second.<|eot_id|>"]),
         (PHI3_LIKE, ["Like this.<|end|>"], ["First.<|end|>", "Second.<|end|>"]),
         (NO_END, ["Like this.<|im_end|>"], ["First.", "Second.<|im_end|>"]),
-        (PLAIN_END, ["Like this. ###"], ["First. ###", "Second. ###"]),
+        (PLAIN_END, ["Like this. ###<|im_end|>"], ["First. ###", "Second. ###<|im_end|>"]),
         (QWEN3_LIKE, ["Like this.<|im_end|>"], ["Second.<|im_end|>"]),
         (GPT_OSS_LIKE, ["<|channel|>final<|message|>Like this.<|return|>"],
          ["<|channel|>final<|message|>Second.<|return|>"]),
@@ -411,6 +412,20 @@ def test_an_answer_that_also_stands_elsewhere_is_found(answer: str) -> None:
         assert learnt(tokenizer, encoded) == [before + answer + end]
 
 
+def test_a_tokenizer_without_the_templates_end_of_turn_learns_to_stop_at_its_own() -> None:
+    tokenizer = tiny_tokenizer("<|endoftext|>")
+    tokenizer.chat_template = CHATML
+    first, last = encode(data(row(*SINGLE), row(*DOUBLE)), tokenizer, 256).rows
+    assert learnt(tokenizer, first) == ["Like this.<|im_end|><|endoftext|>"]
+    assert learnt(tokenizer, last) == ["First.<|im_end|>", "Second.<|im_end|><|endoftext|>"]
+    assert first.input_ids[-1] == first.labels[-1] == tokenizer.eos_token_id
+    assert (end_of_turn_token(tokenizer), plain_end_of_turn(tokenizer)) == ("<|endoftext|>", "<|im_end|>")
+    assert plain_end_of_turn(tiny_tokenizer()) == plain_end_of_turn(with_template(NO_END)) == ""
+    tokenizer.eos_token = None
+    with pytest.raises(DataError, match="neither the chat template nor the tokenizer"):
+        encode(data(row(*SINGLE)), tokenizer, 256)
+
+
 def test_the_end_of_a_truncated_answer_is_not_learnt(tokenizer: PreTrainedTokenizerFast) -> None:
     whole, cut = encode(data(row(*DOUBLE), row(*DOUBLE, truncated=True)), tokenizer, 256).rows
     assert learnt(tokenizer, whole) == [f"First.{END}", f"Second.{END}"]
@@ -451,6 +466,7 @@ def test_no_rows_and_no_chat_template_are_errors(tokenizer: PreTrainedTokenizerF
         (LLAMA3_LIKE.replace("<|eot_id|>", "<|im_start|>"), "<|im_start|>"),
         (PHI3_LIKE.replace("<|end|>", "<|im_start|>"), "<|im_start|>"),
         (NO_END, END),
+        (PLAIN_END, END),
     ],
 )
 def test_the_end_of_turn_token_is_the_one_that_is_learnt(template: str, token: str) -> None:
@@ -498,9 +514,9 @@ def test_rows_that_cannot_be_learnt_are_named(template: str, bad: Conversation, 
 
 def test_an_end_of_turn_that_cannot_be_learnt_is_an_error() -> None:
     # Here the end of turn melts into the line break that follows it, so that its token is never seen alone.
-    tokenizer = with_template(NO_END.replace("m.content + '\n'", "m.content + '!' + '\n'"))
+    tokenizer = with_template(CHATML)
     encode(data(row(*SINGLE)), tokenizer, 256)
-    tokenizer.add_tokens(["!\n"])
+    tokenizer.add_tokens([AddedToken(f"{END}\n", normalized=False)])
     with pytest.raises(DataError, match=r"row 1: the token that ends the answer would not be learnt.*Pass"):
         encode(data(row(*SINGLE)), tokenizer, 256)
 

@@ -135,14 +135,17 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-def tiny_tokenizer() -> PreTrainedTokenizerFast:
-    """A byte-level tokenizer with a ChatML template: at most 512 tokens, encodes any text."""
+def tiny_tokenizer(end: str = END) -> PreTrainedTokenizerFast:
+    """A byte-level tokenizer with a ChatML template: at most 512 tokens, encodes any text.
+
+    With another `end` than ChatML's, `<|im_end|>` is plain text, as for GPT-2.
+    """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=384,
-        special_tokens=[PAD, START, END],
+        special_tokens=[PAD, START, end],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
@@ -150,7 +153,7 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token=PAD,
-        eos_token=END,
+        eos_token=end,
         additional_special_tokens=[START],
         model_max_length=256,
         clean_up_tokenization_spaces=False,

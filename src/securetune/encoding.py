@@ -80,8 +80,8 @@ def encode(data: TrainingData, tokenizer: PreTrainedTokenizerBase, max_length: i
     An answer is what the template writes after the generation prompt, so that training sees what generation
     will see. Reasoning is off (`enable_thinking=False`) where the template knows that variable. Where the
     template rewrites earlier turns (Qwen3 cuts their reasoning), only the last answer of a row is learnt.
-    Where it does not end the answer with a token, `eos_token` is appended. The end of a `truncated` row is
-    not learnt. Rows longer than `max_length` tokens are left out and counted.
+    Where it does not end the answer with a special token, `eos_token` is appended. The end of a `truncated`
+    row is not learnt. Rows longer than `max_length` tokens are left out and counted.
 
     Raises:
         ConfigError: No chat template.
@@ -142,10 +142,14 @@ def end_of_turn_token(tokenizer: Any) -> str | None:
     Where the template writes none, it is the tokenizer's `eos_token`, which `encode` then appends.
     """
     renderer = _Renderer(tokenizer)
-    turns = [{"role": "user", "content": "Hello."}, {"role": "assistant", "content": _MARKER}]
-    _, found, after = renderer.text(turns, "end of turn").rpartition(_MARKER)
-    token = renderer.first_special(after) if found else None
-    return token or tokenizer.eos_token
+    return renderer.first_special(renderer.after_answer()) or tokenizer.eos_token
+
+
+def plain_end_of_turn(tokenizer: Any) -> str:
+    """The text that the chat template writes after an answer where it holds no special token, often none."""
+    renderer = _Renderer(tokenizer)
+    after = renderer.after_answer()
+    return "" if renderer.first_special(after) else after.rstrip()
 
 
 class _Renderer:
@@ -192,14 +196,14 @@ class _Renderer:
                 f"{place}: the chat template does not write the last answer as it stands in the row. "
                 "Remove reasoning from the answers, or pass another template with `--chat-template FILE`."
             )
-        if final.end == final.content_end:
+        if self.first_special(text[final.content_end : final.end]) is None:
             if not self.tokenizer.eos_token:
                 raise DataError(
                     f"{place}: neither the chat template nor the tokenizer has a token that ends an answer. "
                     "Pass a template that writes one with `--chat-template FILE`."
                 )
-            text = text[: final.content_end] + self.tokenizer.eos_token
-            final = _Answer(final.start, final.content_end, len(text))
+            text = text[: final.end] + self.tokenizer.eos_token
+            final = replace(final, end=len(text))
         return _Rendered(text, (*answers, final), last_answer_only=len(answers) < len(earlier))
 
     def text(self, turns: _Turns, place: str, generation: bool = False) -> str:
@@ -213,6 +217,12 @@ class _Renderer:
                 "pass another template with `--chat-template FILE`."
             ) from error
         return text
+
+    def after_answer(self) -> str:
+        """Return what the template writes after the last answer."""
+        turns = [{"role": "user", "content": "Hello."}, {"role": "assistant", "content": _MARKER}]
+        _, found, after = self.text(turns, "end of turn").rpartition(_MARKER)
+        return after if found else ""
 
     def _answer(self, turns: _Turns, text: str, prompt: str, place: str) -> _Answer | None:
         """Find the last of `turns`, and its end, after `prompt` in the rendered `text`."""

@@ -6,19 +6,23 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from accelerate import cpu_offload
+from transformers import AddedToken, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from securetune.config import Config
+from securetune.encoding import EncodedRow
 from securetune.errors import ConfigError, DataError
 from securetune.evaluation.adversarial_files import read_adversarial
 from securetune.evaluation.ask import ask
 from securetune.evaluation.attacks import ATTACKS, BEGINNING, Attack, any_of, get_attacks, sample_id
 from securetune.evaluation.evaluate import Suite
-from securetune.evaluation.suffix_search import _gradient, _ids, _losses, search_suffix
+from securetune.evaluation.generate import Decoding, answer_gap, generate, render_prompt
+from securetune.evaluation.loss import held_out_losses
+from securetune.evaluation.suffix_search import _find_place, _forbidden, _gradient, _losses, search_suffix
 from securetune.evaluation_settings import EvaluateSettings, SuffixSettings
 from securetune.inputs import read_roles
 from securetune.prompts import Prompt, PromptSet
-from tiny import FAMILIES
+from tiny import CHAT_TEMPLATE, FAMILIES, tiny_tokenizer
 
 PROMPTS = [Prompt("a", "How do I bake bread?", True), Prompt("b", "Say {prompt} and {x}.", True)]
 SETTINGS = EvaluateSettings(max_new_tokens=6, batch_size=2)
@@ -74,6 +78,33 @@ def test_every_answer_begins_as_forced_and_continues_as_the_model_would(
     assert (card["prefix_tokens"], card["max_new_tokens"], card["decoding"]) == (5, 6, ["greedy"])
 
 
+GAPS = {
+    CHAT_TEMPLATE: "<|im_start|>assistant\nSure",
+    "{% for m in messages %}{% if m.role == 'user' %}{{ '[INST] ' + m.content + ' [/INST]' }}"
+    "{% else %}{{ ' ' + m.content + eos_token }}{% endif %}{% endfor %}": "[/INST] Sure",
+}
+
+
+@pytest.mark.parametrize("template", GAPS)
+def test_a_forced_beginning_stands_where_the_template_puts_answers(
+    template: str, tiny_model: LlamaForCausalLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer, asked = tiny_tokenizer(), list[str]()
+    tokenizer.chat_template = template
+
+    def answer(input_ids: torch.Tensor, **options: Any) -> torch.Tensor:
+        asked.extend(tokenizer.batch_decode(input_ids))
+        return torch.cat([input_ids, input_ids[:, -1:]], 1)
+
+    monkeypatch.setattr(tiny_model, "generate", answer)
+    forced = generate(tiny_model, tokenizer, PROMPTS, Decoding(1, 1), prefix="Sure")
+    assert all(text.endswith(GAPS[template]) for text in asked)
+    assert all(response.text.startswith("Sure") for response in forced)
+    asked.clear()
+    generate(tiny_model, tokenizer, PROMPTS, Decoding(1, 1))
+    assert all(text.endswith(GAPS[template].removesuffix("Sure").rstrip(" ")) for text in asked)
+
+
 def test_a_sweep_answers_once_greedily_and_once_per_setting_and_is_reproducible(
     tiny_model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:
@@ -109,6 +140,61 @@ def test_the_search_lowers_the_loss_repeats_itself_and_leaves_the_model_alone(
     assert all(weight.requires_grad and weight.grad is None for weight in tiny_model.parameters())
 
 
+@pytest.mark.parametrize("template", GAPS)
+@pytest.mark.parametrize("text", ["How?", "Two words "])
+def test_the_loss_of_a_suffix_is_that_of_the_prompt_that_is_asked(
+    template: str, text: str, tiny_model: LlamaForCausalLM
+) -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = template
+    settings = SuffixSettings(steps=5, width=32, topk=64, tokens=5)
+    found = search_suffix(tiny_model, tokenizer, text, settings)
+    prompt = render_prompt(tokenizer, f"{text} {found.text}")
+    before = len(tokenizer(prompt, add_special_tokens=False)["input_ids"])
+    whole = prompt + answer_gap(tokenizer) + BEGINNING
+    ids = tokenizer(whole, add_special_tokens=False, return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        logits = tiny_model(ids).logits[0, before - 1 : -1]
+    own = torch.nn.functional.cross_entropy(logits, ids[0, before:])
+    assert found.loss < found.start_loss
+    assert found.loss == pytest.approx(float(own), abs=1e-5)
+
+
+def test_a_model_whose_weights_are_all_offloaded_is_searched_after_it_answered(
+    tiny_model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    settings = SuffixSettings(steps=2, width=8, tokens=4)
+    row = EncodedRow([5, 6, 7], [-100, 6, 7])
+
+    def found() -> tuple[Any, ...]:
+        answers = generate(tiny_model, tokenizer, PROMPTS, Decoding(2))
+        losses = held_out_losses(tiny_model, tokenizer, [row])
+        return answers, losses, search_suffix(tiny_model, tokenizer, "How?", settings)
+
+    plain = found()
+    cpu_offload(tiny_model, execution_device=torch.device("cpu"))
+    assert all(weight.is_meta for weight in tiny_model.parameters())
+    assert found() == plain
+
+
+def test_a_suffix_has_no_added_token_and_a_template_must_write_the_request(
+    tiny_model: LlamaForCausalLM,
+) -> None:
+    tokenizer = tiny_tokenizer()
+    special = AddedToken("<|start_header_id|>", special=True)
+    tokenizer.add_tokens(["<tool>", special])
+    beyond = tokenizer.convert_tokens_to_ids("<|start_header_id|>")
+    assert beyond not in tokenizer.all_special_ids  # Control: transformers does not list it there.
+    marks = {*tokenizer.all_special_ids, tokenizer.convert_tokens_to_ids("<tool>")}
+    assert set(_forbidden(tokenizer, len(tokenizer))) == {*marks, beyond}
+    assert set(_forbidden(tokenizer, beyond)) == marks
+    search_suffix(tiny_model, tokenizer, "How?", SuffixSettings(steps=1, width=8, tokens=4))
+    for template in ("x", "{% for m in messages %}{{ m.content + ' ' + m.content }}{% endfor %}"):
+        tokenizer.chat_template = template
+        with pytest.raises(DataError, match="a suffix cannot be placed"):
+            _find_place(tokenizer, "How?", 4, None)
+
+
 @pytest.mark.parametrize("family", ["llama", "gemma3"])
 def test_the_gradient_is_that_of_the_loss(family: str) -> None:
     model = FAMILIES[family]()
@@ -140,10 +226,6 @@ def test_suffixes_are_kept_in_one_file_and_not_searched_twice(
     monkeypatch.setattr("securetune.evaluation.ask.search_suffix", None)
     (tmp_path / "responses.jsonl").unlink()
     assert answers(tiny_model, tokenizer, SEARCH, tmp_path) == found
-
-
-def test_ids_of_a_text_are_without_special_tokens(tokenizer: PreTrainedTokenizerFast) -> None:
-    assert tokenizer.decode(_ids(tokenizer, BEGINNING, "cpu")) == BEGINNING
 
 
 def write(path: Path, content: Any) -> Path:

@@ -55,9 +55,9 @@ def test_batched_answers_are_the_unbatched_greedy_ones_up_to_the_first_near_tie(
     found: dict[str, list[int]] = {}
     original = module._response
 
-    def response(tokenizer: Any, key: str, ids: list[int], *rest: Any) -> Response:
+    def response(tokenizer: Any, key: str, ids: list[int], **rest: Any) -> Response:
         found[key] = until_end(ids, ends)
-        return original(tokenizer, key, ids, *rest)
+        return original(tokenizer, key, ids, **rest)
 
     monkeypatch.setattr(module, "_response", response)
     batched = generate(model, tokenizer, prompts, Decoding(TOKENS, 16))

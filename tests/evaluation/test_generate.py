@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from peft import LoraConfig, get_peft_model
+from transformers import GenerationConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from securetune.errors import ConfigError, DataError
 from securetune.evaluation import generate as module
@@ -19,8 +20,9 @@ from securetune.evaluation.generate import (
     tokenize_rendered,
 )
 from securetune.evaluation.judges import JUDGES
+from securetune.models.load import load_model
 from securetune.prompts import Prompt
-from tiny import FAMILIES, tiny_tokenizer
+from tiny import FAMILIES, tiny_llama, tiny_tokenizer
 
 TEXTS = [
     "What is the answer?",
@@ -94,6 +96,20 @@ def test_the_end_of_turn_ends_the_answer_and_is_not_counted(
     assert (three.tokens, three.ended) == (width, False)
 
 
+def test_a_plain_end_of_turn_of_the_template_is_no_part_of_an_answer_that_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tokenizer = tiny_tokenizer("<|endoftext|>")
+    model = tiny_llama(tokenizer)
+    words = tokenizer(" bread<|im_end|>")["input_ids"]
+    rows = torch.tensor([[*words, tokenizer.eos_token_id], [*words[-1:], *words]])
+    monkeypatch.setattr(model, "generate", lambda input_ids, **options: torch.cat([input_ids, rows], 1))
+    prompts = [Prompt(str(index), "same", False) for index in range(2)]
+    ended, cut_off = generate(model, tokenizer, prompts, Decoding(rows.shape[1], 2))
+    assert ended == Response("0", " bread", len(words), True)
+    assert cut_off.text.endswith(" bread<|im_end|>")
+
+
 def test_prompts_are_rendered_in_the_chat_template_with_a_system_prompt_if_there_is_one(
     tokenizer: PreTrainedTokenizerFast,
 ) -> None:
@@ -165,6 +181,30 @@ def test_running_out_of_memory_halves_the_batch_and_changes_no_answer(
     assert sizes == [1] * 6
     assert "generation goes on with batches of 1" in caplog.text
     assert generate(tiny_model, tokenizer, PROMPTS, Decoding(8, 6), path) == whole
+
+
+@pytest.mark.parametrize("with_adapter", [False, True])
+def test_greedy_answers_know_no_penalty_that_the_checkpoint_brings_along(
+    tmp_path: Path, with_adapter: bool
+) -> None:
+    tokenizer = tiny_tokenizer()
+    model = tiny_llama(tokenizer)
+    shipped = {"repetition_penalty": 3.0, "no_repeat_ngram_size": 2, "eos_token_id": [2, 5]}
+    answers, raw = [], []
+    for settings in ({"eos_token_id": [2, 5]}, shipped):
+        model.generation_config = GenerationConfig(**settings)
+        model.save_pretrained(tmp_path)
+        tokenizer.save_pretrained(tmp_path)
+        loaded, own = load_model(str(tmp_path))
+        if with_adapter:
+            loaded = get_peft_model(loaded, LoraConfig(r=2, target_modules=["q_proj"])).eval()
+        ids = own(render_prompt(own, TEXTS[2]), return_tensors="pt", add_special_tokens=False)["input_ids"]
+        raw.append(loaded.generate(input_ids=ids, max_new_tokens=16, do_sample=False).tolist())
+        answers.append(generate(loaded, own, PROMPTS, Decoding(16, 2)))
+        kept = loaded.generation_config.to_dict()
+        assert kept | settings == kept, "what the checkpoint shipped is exported with the tuned weights"
+    assert answers[0] == answers[1]
+    assert raw[0] != raw[1]  # Control: `generate` itself heeds the penalty.
 
 
 def test_the_model_keeps_its_mode(tiny_model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from securetune.encoding import end_of_turn_token, require_chat_template
+from securetune.encoding import end_of_turn_token, plain_end_of_turn, require_chat_template
 from securetune.errors import ConfigError, DataError
 from securetune.files import digest
 from securetune.memory import Halving
@@ -111,6 +111,17 @@ def input_device(model: Any) -> Any:
     return next(device for hook in hooks if (device := getattr(hook, "execution_device", None)) is not None)
 
 
+def without_gradients(model: Any) -> Any:
+    """`torch.inference_mode()`; where weights are offloaded, `torch.no_grad()`.
+
+    Weights fetched in inference mode stay inference tensors, through which no gradient can be taken later.
+    """
+    import torch
+
+    offloaded = any(weight.is_meta for weight in model.parameters())
+    return torch.no_grad() if offloaded else torch.inference_mode()
+
+
 def read_answers(prompts: Sequence[Prompt], path: Path) -> list[Response] | None:
     """The answers that a file holds, in the order of `prompts`; `None` if any is missing."""
     done = _read(path)
@@ -129,7 +140,8 @@ def generate(
     """Answer every prompt, greedily unless `decoding` says otherwise, in batches of similar length.
 
     The batches depend only on the prompts, so a run that was cut off and continued gives the same answers.
-    A batch that does not fit into memory is halved. An answer ends at any of `end_tokens`.
+    A batch that does not fit into memory is halved. An answer ends at any of `end_tokens`. Of the model's
+    generation settings only token ids count: no penalty that a checkpoint brings along.
 
     Args:
         model: a causal language model, or a `VllmModel`.
@@ -138,7 +150,8 @@ def generate(
         decoding: length, batch size and system prompt.
         path: a JSONL file to append to; batches that it already holds are not generated again.
         progress: called with the number of answers after each batch.
-        prefix: what every answer is forced to begin with; part of the answer's text, not of its tokens.
+        prefix: what every answer is forced to begin with, where the template puts answers; part of the
+            answer's text, not of its tokens.
 
     Returns:
         One response per prompt, in the order of `prompts`.
@@ -148,8 +161,6 @@ def generate(
         DataError: two prompts share an id, or a line of the file is not an answer.
         TrainingError: one prompt does not fit into memory.
     """
-    import torch
-
     if len({p.id for p in prompts}) < len(prompts):
         raise DataError("Two prompts share an id, so their answers cannot be told apart.")
     done = _read(path)
@@ -157,23 +168,24 @@ def generate(
     # Where the template opens the reasoning, the answer would not show that it is reasoning.
     opened = any(text.rstrip().endswith(_OPENED) for text in rendered.values())
     beginning = (_OPENED if opened else "") + prefix
-    rendered = {key: text + prefix for key, text in rendered.items()}
+    if prefix:
+        forced = answer_gap(tokenizer) + prefix
+        rendered = {key: text + forced for key, text in rendered.items()}
     order = sorted(prompts, key=lambda p: (len(rendered[p.id]), p.id))
-    ends = end_tokens(model, tokenizer)
+    ends, ending = end_tokens(model, tokenizer), plain_end_of_turn(tokenizer)
+    read = partial(_response, tokenizer, ends=ends, beginning=beginning, ending=ending)
     if hasattr(model, "answer_elsewhere"):
         asked = {p.id: tokenizer(rendered[p.id], add_special_tokens=False)["input_ids"] for p in order}
         asked = {key: ids for key, ids in asked.items() if key not in done}
         if progress is not None:
             progress(len(order) - len(asked))
         for key, ids in model.answer_elsewhere(asked, decoding, ends):
-            done[key] = _response(tokenizer, key, ids, ends, beginning)
+            done[key] = read(key, ids)
             _append(path, [done[key]])
             if progress is not None:
                 progress(1)
         return [done[p.id] for p in prompts]
-    answer = partial(
-        _answer, model, tokenizer, rendered=rendered, decoding=decoding, ends=ends, beginning=beginning
-    )
+    answer = partial(_answer, model, tokenizer, rendered=rendered, decoding=decoding, ends=ends, read=read)
     halving = Halving("generation")
     was_training = model.training
     model.eval()
@@ -181,7 +193,7 @@ def generate(
         for start in range(0, len(order), decoding.batch_size):
             batch = order[start : start + decoding.batch_size]
             if not all(p.id in done for p in batch):
-                with torch.inference_mode():
+                with without_gradients(model):
                     new = halving.run(answer, batch)
                 # Of a batch that the file holds in part, the answers are the same again.
                 new = [response for response in new if response.prompt_id not in done]
@@ -201,10 +213,10 @@ def _answer(
     rendered: dict[str, str],
     decoding: Decoding,
     ends: Sequence[int],
-    beginning: str,
+    read: Callable[[str, list[int]], Response],
 ) -> list[Response]:
     inputs = tokenize_rendered(tokenizer, [rendered[p.id] for p in batch], input_device(model))
-    with _sampling(decoding, batch) as sampling:
+    with _token_ids_only(model), _sampling(decoding, batch) as sampling:
         output = model.generate(
             **inputs,
             **sampling,
@@ -214,15 +226,37 @@ def _answer(
             eos_token_id=list(ends),
         )
     new = output[:, inputs["input_ids"].shape[1] :].tolist()
-    return [_response(tokenizer, prompt.id, ids, ends, beginning) for prompt, ids in zip(batch, new)]
+    return [read(prompt.id, ids) for prompt, ids in zip(batch, new)]
 
 
-def _response(tokenizer: Any, key: str, ids: list[int], ends: Sequence[int], beginning: str) -> Response:
-    """New tokens as an answer: up to the first that ends it, what comes before them in front."""
+def _response(
+    tokenizer: Any, key: str, ids: list[int], ends: Sequence[int], beginning: str, ending: str
+) -> Response:
+    """New tokens as an answer: up to the first that ends it, what comes before them in front.
+
+    `ending` is the template's, in plain text, and no part of an answer that ended.
+    """
     stop = next((i for i, token in enumerate(ids) if token in ends), None)
     kept = ids if stop is None else ids[:stop]
-    text = beginning + tokenizer.decode(kept, skip_special_tokens=True)
-    return Response(key, text, len(kept), stop is not None)
+    text = tokenizer.decode(kept, skip_special_tokens=True)
+    if stop is not None:
+        text = text.removesuffix(ending)
+    return Response(key, beginning + text, len(kept), stop is not None)
+
+
+@contextmanager
+def _token_ids_only(model: Any) -> Iterator[None]:
+    """Put aside what else the generation settings hold; `generate` takes from them what it is not given."""
+    from transformers import GenerationConfig
+
+    owner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    shipped = owner.generation_config
+    names = ("bos_token_id", "eos_token_id", "pad_token_id")
+    owner.generation_config = GenerationConfig(**{name: getattr(shipped, name, None) for name in names})
+    try:
+        yield
+    finally:
+        owner.generation_config = shipped
 
 
 @contextmanager

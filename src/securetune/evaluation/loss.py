@@ -8,6 +8,7 @@ from typing import Any
 
 from securetune.encoding import IGNORED, EncodedRow
 from securetune.errors import TrainingError
+from securetune.evaluation.generate import input_device, without_gradients
 from securetune.memory import Halving
 
 
@@ -27,15 +28,13 @@ def held_out_losses(
     Raises:
         TrainingError: a loss is not finite, or one row does not fit into memory.
     """
-    import torch
-
     losses = [0.0] * len(rows)
     halving = Halving(what)
     order = sorted(range(len(rows)), key=lambda index: len(rows[index].input_ids))
     was_training = model.training
     model.eval()
     try:
-        with torch.inference_mode():
+        with without_gradients(model):
             for start in range(0, len(order), batch_size):
                 batch = order[start : start + batch_size]
                 found = halving.run(
@@ -71,7 +70,8 @@ def _losses(model: Any, tokenizer: Any, rows: Sequence[EncodedRow]) -> list[floa
         ids[line, :length] = torch.tensor(row.input_ids)
         labels[line, :length] = torch.tensor(row.labels)
         mask[line, :length] = 1
-    logits = model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device)).logits
+    device = input_device(model)
+    logits = model(input_ids=ids.to(device), attention_mask=mask.to(device)).logits
     shifted = labels[:, 1:].to(logits.device)
     token = cross_entropy(
         logits[:, :-1].float().transpose(1, 2), shifted, ignore_index=IGNORED, reduction="none"
