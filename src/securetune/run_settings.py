@@ -93,10 +93,9 @@ def recorded(pipeline: Pipeline, redo: list[str] | None = None, *, check: bool =
         pipeline.check()
     for stage in redo or []:
         pipeline.run.redo(stage)
-    compared = not check and any(not name.startswith("compare/") for name in pipeline.run.stages())
     kept = pipeline.run.config_file.is_file() and bool(pipeline.run.stages())
     if not kept:
-        _write_config(pipeline)
+        _write_config(pipeline, pipeline.run.config_file)
     try:
         yield
     except UsageError:
@@ -104,7 +103,7 @@ def recorded(pipeline: Pipeline, redo: list[str] | None = None, *, check: bool =
         if not kept and not any(Stage(run.path / name, {}).begun for name in run.stages()):
             run.config_file.unlink()
         raise
-    _write_config(pipeline, compared=compared)
+    _write_config(pipeline, pipeline.run.config_file if check else pipeline.run.compared_file)
 
 
 def check_redo(pipeline: Pipeline, redo: list[str] | None) -> None:
@@ -123,9 +122,9 @@ def check_redo(pipeline: Pipeline, redo: list[str] | None) -> None:
             )
 
 
-def _write_config(pipeline: Pipeline, *, compared: bool = False) -> None:
+def _write_config(pipeline: Pipeline, path: Path) -> None:
     """Write the settings; what was tuned in the run before stays among its strategies."""
     content = pipeline.config.model_dump(mode="json")
     tuned = [name.removeprefix("tune/") for name in pipeline.run.stages(done=True) if name[:5] == "tune/"]
     content["strategy"]["names"] = list(dict.fromkeys([*content["strategy"]["names"], *tuned]))
-    pipeline.run.write_config(content, "securetune " + shlex.join(sys.argv[1:]), compared=compared)
+    pipeline.run.write_config(content, "securetune " + shlex.join(sys.argv[1:]), path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -24,6 +24,7 @@ from securetune.evaluation_settings import EvaluateSettings, RubricSettings
 from securetune.files import write_json, write_text
 from securetune.prompts import Prompt, PromptSet
 
+Handler = Callable[[BaseHTTPRequestHandler, int], None]
 ANSWERS = [f"First mix {number} eggs with flour, then bake it." for number in range(6)]
 PAIRS = [("How?", answer) for answer in ANSWERS]
 
@@ -129,9 +130,8 @@ def test_half_of_a_surrogate_pair_is_graded(tmp_path: Path) -> None:
         assert [one.score for one in said] == [4, 4] and len(asked) == 2
 
 
-def test_files_of_answers_are_estimated_before_the_first_request(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def logging_at_requests(caplog: pytest.LogCaptureFixture) -> tuple[list[str], Handler]:
+    """What was logged when each request came, and who answers it."""
     caplog.set_level(logging.INFO, "securetune")
     logged: list[str] = []
 
@@ -139,6 +139,13 @@ def test_files_of_answers_are_estimated_before_the_first_request(
         logged.append(caplog.text)
         good(handler, number)
 
+    return logged, handle
+
+
+def test_files_of_answers_are_estimated_before_the_first_request(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    logged, handle = logging_at_requests(caplog)
     path = tmp_path / "a.jsonl"
     path.write_text("\n".join(json.dumps({"prompt": p, "completion": a}) for p, a in PAIRS))
     with answering(handle) as (address, _):
@@ -171,13 +178,7 @@ def test_the_cost_of_all_suites_of_a_model_is_one_sum_before_the_first_request(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SECURETUNE_CACHE", str(tmp_path / "cache"))
-    caplog.set_level(logging.INFO, "securetune")
-    logged: list[str] = []
-
-    def handle(handler: BaseHTTPRequestHandler, number: int) -> None:
-        logged.append(caplog.text)
-        good(handler, number)
-
+    logged, handle = logging_at_requests(caplog)
     out = tmp_path / "out"
     suites = [suite("one", ANSWERS[:2], out), suite("two", ANSWERS[2:], out)]
     with answering(handle) as (address, asked):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
@@ -11,6 +10,7 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from securetune.compare.tables import write_tables
+from securetune.evaluation.statistics import falling
 from securetune.report.build import templates
 from securetune.report.svg import (
     Axis,
@@ -86,17 +86,14 @@ def left_out(rows: Sequence[Row]) -> list[str | None]:
 
     Weak points carry no verdict; others gained nothing in held-out loss over those before them.
     """
-    reasons: list[str | None] = []
-    lowest = math.inf
-    for row in rows:
-        # The start model is where every curve begins.
-        reason = row.get("weak") if row["model"] != "start" else None
-        if reason is None and not row["held_out_loss"] < lowest:
-            reason = "no lower held-out loss than before"
-        reasons.append(reason)
-        if reason is None:
-            lowest = row["held_out_loss"]
-    return reasons
+    # The start model is where every curve begins.
+    reasons = [None if row["model"] == "start" else row["weak"] for row in rows]
+    strong = [index for index, reason in enumerate(reasons) if reason is None]
+    on = {strong[i] for i in falling([(index, rows[index]["held_out_loss"]) for index in strong])}
+    return [
+        reason if reason is not None or index in on else "no lower held-out loss than before"
+        for index, reason in enumerate(reasons)
+    ]
 
 
 def _is(row: Row, rate: float, step: int) -> bool:

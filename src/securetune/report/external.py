@@ -18,7 +18,7 @@ from securetune.report.cards import asked_settings, held_out_card, model_facts, 
 from securetune.report.data import ReportData
 from securetune.report.evidence import answer_kinds, category_rates, disagreements, flips
 from securetune.report.limits import UNLIKE
-from securetune.runs.directory import Run, environment
+from securetune.runs.directory import environment
 
 if TYPE_CHECKING:
     from securetune.pipeline import Pipeline
@@ -65,7 +65,7 @@ def assemble_against(
         title=f"securetune: {tuned} against {config.model.id}",
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         command=f"securetune evaluate {shlex.quote(tuned)} --against {shlex.quote(config.model.id)} "
-        f"--config {shlex.quote(str(_settings_file(pipeline.run)))} --out NEW_DIRECTORY",
+        f"--config {shlex.quote(str(pipeline.run.compared_file))} --out NEW_DIRECTORY",
         model={**model_facts(pipeline), "tuned model": tuned},
         settings={**asked_settings(pipeline), UNLIKE: " ".join(unlike) or None},
         versions=environment(),
@@ -88,9 +88,3 @@ def assemble_against(
         answer_kinds=answer_kinds(evaluations),
         flips=flips(evaluations, suites, judges[0], texts),
     )
-
-
-def _settings_file(run: Run) -> Path:
-    """Where the settings of the comparison are written when it is done."""
-    own = all(name.startswith("compare/") for name in run.stages())
-    return run.config_file if own else run.compared_file

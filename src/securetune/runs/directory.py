@@ -142,14 +142,14 @@ class Run:
 
     @property
     def compared_file(self) -> Path:
-        """The settings of a comparison of two other models in the directory of a run, which has its own."""
-        return self.path / "compare" / "config.yaml"
+        """The settings of `evaluate --against`: beside its results where the directory is a run's as well."""
+        own = all(name.startswith("compare/") for name in self.stages())
+        return self.config_file if own else self.path / "compare" / self.config_file.name
 
-    def write_config(self, config: Mapping[str, Any], command: str, *, compared: bool = False) -> None:
+    def write_config(self, config: Mapping[str, Any], command: str, path: Path | None = None) -> None:
         """Write the resolved configuration, from which the run can be made again, and the environment."""
         header = f"# securetune {_version('securetune')}; again: {command}\n"
-        path = self.compared_file if compared else self.config_file
-        write_text(path, header + yaml.safe_dump(dict(config), sort_keys=False))
+        write_text(path or self.config_file, header + yaml.safe_dump(dict(config), sort_keys=False))
         write_json(self.path / "environment.json", environment())
 
 
