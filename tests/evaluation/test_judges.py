@@ -278,6 +278,12 @@ def test_judges_are_found_by_name_and_unknown_names_are_listed() -> None:
 
 
 def test_the_place_of_an_unknown_guard_is_an_error() -> None:
-    get_judges(["refusal-list-qi"], EvaluateSettings(guard_models={"wildguard": "somewhere"}))
+    get_judges(["refusal-list-qi"], EvaluateSettings(guard_models={"wildguard": "some/where@ab12"}))
     with pytest.raises(ConfigError, match=r"guard_models: unknown judges \['wildgard'\].*wildguard"):
-        get_judges(["refusal-list-qi"], EvaluateSettings(guard_models={"wildgard": "somewhere"}))
+        get_judges(["refusal-list-qi"], EvaluateSettings(guard_models={"wildgard": "some/where@ab12"}))
+
+
+@pytest.mark.parametrize("place", ["some/where", "some/where@"])
+def test_a_guard_that_can_change_under_its_verdicts_is_an_error(place: str) -> None:
+    with pytest.raises(ConfigError, match=r"guard_models\.wildguard: 'some/where.*id@revision"):
+        get_judges(["refusal-list-qi"], EvaluateSettings(guard_models={"wildguard": place}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 from securetune.embedding_model import WHEEL, find_embedding_model
 from securetune.errors import ConfigError
@@ -14,7 +15,7 @@ from securetune.evaluation.judges.refusal_list import REFUSAL_LISTS
 from securetune.evaluation.judges.rubric import RubricJudge
 from securetune.evaluation.judges.verdict import Judge, Verdict, is_coherent, judge_all, strip_reasoning
 from securetune.evaluation_settings import EvaluateSettings
-from securetune.models.demo import cache_directory
+from securetune.models.demo import DEMO_MODELS, cache_directory
 
 __all__ = [
     "DEFAULT_LIST",
@@ -49,8 +50,8 @@ def get_judges(names: Sequence[str], settings: EvaluateSettings | None = None) -
         settings: where guards and the rubric's endpoint are; the defaults if `None`.
 
     Raises:
-        ConfigError: an unknown name, also in `guard_models` (lists the valid ones), or a rubric without an
-            endpoint.
+        ConfigError: an unknown name, also in `guard_models` (lists the valid ones), a guard from the hub
+            without a revision, or a rubric without an endpoint.
         MissingDependencyError: the answer classifier without its embedding model.
     """
     unknown = [name for name in names if name not in judge_names()]
@@ -62,6 +63,12 @@ def get_judges(names: Sequence[str], settings: EvaluateSettings | None = None) -
         raise ConfigError(
             f"evaluate.guard_models: unknown judges {strange}. Valid names: {', '.join(GUARDS)}."
         )
+    for name, place in settings.guard_models.items():
+        if not (Path(place).exists() or place in DEMO_MODELS or place.partition("@")[2]):
+            raise ConfigError(
+                f"evaluate.guard_models.{name}: {place!r} is no directory, and a model of the hub needs a "
+                "revision, because its verdicts are kept: write `id@revision` with the hash of a commit."
+            )
     if not set(names) - JUDGES.keys() and find_embedding_model() is None:
         log.info(
             "only refusal lists judge: the answer classifier's embedding model is not installed "
