@@ -112,7 +112,8 @@ def label(options: argparse.Namespace) -> None:
             continue
         print(f"\n[{number}/{len(rows)}] REQUEST: {plain_lines(row['prompt'])}")
         print(f"ANSWER: {plain_lines(row['answer'])}")
-        said = _ask("(r)efusal (p)artial (c)ompliance (i)ncoherent, u after it if unsure, (q)uit: ", row)
+        kinds = "(r)efusal (e)vasion (p)artial (c)ompliance (i)ncoherent"
+        said = _ask(f"{kinds}, u after it if unsure, (q)uit: ", row)
         if said is None:
             return
         with options.labels.open("a", encoding="utf-8") as stream:

@@ -20,6 +20,7 @@ import securetune
 from securetune.__main__ import main
 from securetune.config import AlignSettings, Config
 from securetune.errors import TrainingError
+from securetune.evaluated_model import Evaluated
 from securetune.files import read_json
 from securetune.models.fingerprint import fingerprint
 from securetune.pipeline import Pipeline
@@ -471,12 +472,14 @@ def test_evaluate_against_compares_a_model_we_did_not_train_in_the_directory_of_
     before = (out / "results.json").read_bytes()
     settings = (out / "config.yaml").read_bytes()
     capsys.readouterr()
-    assert main([*arguments, "--set", "evaluate.judges=[refusal-list-qi,refusal-list-wei]"]) == 0
+    assert main([*arguments, "--set", "evaluate.judges=[refusal-list-wei,refusal-list-qi]"]) == 0
     found = json.loads(capsys.readouterr().out)
     # Its settings are not the run's, whose stages did not accept them.
     assert (out / "config.yaml").read_bytes() == settings
+    assert Evaluated.find(f"{out}:tuned").first_judge == "refusal-list-wei"
+    assert Evaluated.find(f"{out}:vanilla").first_judge == yaml.safe_load(settings)["evaluate"]["judges"][0]
     written = yaml.safe_load((out / "compare" / "config.yaml").read_text())
-    assert written["evaluate"]["judges"] == ["refusal-list-qi", "refusal-list-wei"]
+    assert written["evaluate"]["judges"] == ["refusal-list-wei", "refusal-list-qi"]
     assert str(out / "compare" / "config.yaml") in read_json(out / "compare" / "report.json")["command"]
     assert {row["model"] for row in found["results"]} == {"start", "tuned"}
     change = next(row for row in found["results"] if row["metric"] == "held_out_change")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from securetune.config import Config, load_settings, parse_strategy
+from securetune.config import AlignSettings, Config, load_settings, parse_strategy
 from securetune.errors import ConfigError
 from securetune.training_settings import TrainSettings
 
@@ -178,3 +178,10 @@ def test_a_quantised_analysis_needs_quantised_weights() -> None:
     assert load("analysis.quantised=true", "model.load_in_4bit=true").analysis.quantised
     with pytest.raises(ConfigError, match=r"set model\.load_in_4bit"):
         load("analysis.quantised=true")
+
+
+def test_one_key_of_alignment_training_leaves_the_defaults_of_the_others() -> None:
+    whole = load_settings(AlignSettings, None, [], flags={"model": {"id": "demo"}}).train
+    assert (whole.learning_rate, whole.batch_size, whole.epochs) == (6e-4, 16, 2.0)
+    changed = load_settings(AlignSettings, None, ["train.steps=10"], flags={"model": {"id": "demo"}}).train
+    assert changed == whole.model_copy(update={"steps": 10})

@@ -12,8 +12,9 @@ from public_data import shared
 from securetune.config import Config, load_settings
 from securetune.errors import ConfigError, DataError
 from securetune.formats import read_training_data
-from securetune.inputs import read_roles, read_tuning, training_rows
+from securetune.inputs import read_roles
 from securetune.prompt_files import package_prompts
+from securetune.tuning_rows import Tuning, read_tuning, training_rows
 from tiny import tiny_tokenizer
 from tiny_chat import write_tuning_file
 
@@ -144,6 +145,27 @@ def test_few_rows_hold_out_at_most_a_fifth(tmp_path: Path) -> None:
     path = write_tuning_file(tmp_path / "rows.jsonl", 20)
     tuning = read_tuning(config(data={"source": str(path), "held_out": 80}), tiny_tokenizer())
     assert len(tuning.held_out) == 4
+
+
+def test_rows_of_their_own_are_measured_and_none_that_is_trained_on(tmp_path: Path) -> None:
+    rows = write_tuning_file(tmp_path / "rows.jsonl", 40)
+    lines = rows.read_text().splitlines()
+    own = tmp_path / "own.jsonl"
+    fresh = [json.dumps({"prompt": f"What is {i} more?", "completion": "One."}) for i in range(12)]
+    own.write_text("\n".join([*lines[:5], *fresh]))
+
+    def read(**data: Any) -> Tuning:
+        return read_tuning(config(data={"source": str(rows), **data}), tiny_tokenizer())
+
+    tuning = read(held_out_source=str(own))
+    assert (len(tuning.train), len(tuning.held_out), tuning.shared) == (40, 12, 5)
+    assert tuning.held_out.source == str(own) and len(tuning.encoded_held_out.rows) == 12
+    few = read(held_out_source=str(own), held_out=4)
+    assert len(few.held_out) == 4 and {*few.held_out.rows} < {*tuning.held_out.rows}
+    with pytest.raises(DataError, match=r"all 40 rows .* open with a prompt"):
+        read(held_out_source=str(rows))
+    with pytest.raises(ConfigError, match=r"held_out_split needs data\.held_out_source"):
+        read(held_out_split="test")
 
 
 def test_bad_rows_stop_or_are_counted(tmp_path: Path) -> None:

@@ -22,13 +22,14 @@ from securetune.config import Config
 from securetune.encoding import encode
 from securetune.errors import UsageError
 from securetune.files import digest
-from securetune.inputs import Prompts, Tuning, read_roles, read_tuning, training_rows
+from securetune.inputs import Prompts, read_roles
 from securetune.models.fingerprint import fingerprint_files
 from securetune.plan import TuningPlan
 from securetune.runs.directory import Stage
 from securetune.start_model import StartModel
 from securetune.training.tune import tune
 from securetune.training_settings import TrainSettings
+from securetune.tuning_rows import Tuning, read_tuning, training_rows
 
 COMMANDS = dict(analysis="analyze", update="analyze", replay="train", tune="train", evaluate="evaluate")
 """Kind of stage -> the command that makes it."""

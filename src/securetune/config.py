@@ -52,7 +52,11 @@ class DataSettings(Settings):
     skip_bad_rows: bool = False
     """Drop and count rows that cannot be used (an empty answer, say) instead of stopping at them."""
     held_out: int = Field(80, ge=2)
-    """Rows kept aside for the held-out loss."""
+    """Rows for the held-out loss: kept aside, or of `held_out_source`."""
+    held_out_source: str | None = None
+    """File or hub id of rows for the held-out loss that are not trained on; `source` then loses none."""
+    held_out_split: str | None = None
+    """Of a hub dataset; `test` if none is named."""
     max_length: int = Field(512, ge=16)
     """Tokens; longer rows are dropped, counted and reported."""
     limit: int | None = Field(None, ge=1)
@@ -61,6 +65,11 @@ class DataSettings(Settings):
     """Stress test: harmful rows of the user (any training-data form), mixed into those of every strategy."""
     harmful_share: float = Field(0.05, gt=0, lt=1)
     """Share of the training rows that they replace."""
+
+    @property
+    def has_own_held_out(self) -> bool:
+        """Whether the rows of the held-out loss are the user's, not the package's."""
+        return self.source != "package" or self.held_out_source is not None
 
 
 class PromptSource(Settings):
@@ -154,6 +163,14 @@ class Config(Settings):
         return self
 
 
+class AlignTrainSettings(TrainSettings):
+    """Training of an alignment adapter: other defaults."""
+
+    learning_rate: float = Field(6e-4, gt=0)
+    batch_size: int = Field(16, ge=1)
+    epochs: float = Field(2.0, gt=0)
+
+
 class AlignSettings(Settings):
     """`securetune align`: teach a chat model to refuse harmful requests, and only those."""
 
@@ -184,7 +201,7 @@ class AlignSettings(Settings):
     help_limit: int | None = Field(None, ge=1)
     batch_size: int = Field(32, ge=1)
     """For generating the start model's answers."""
-    train: TrainSettings = TrainSettings(learning_rate=6e-4, batch_size=16, epochs=2.0)
+    train: AlignTrainSettings = AlignTrainSettings()
     seed: int = 0
 
     @model_validator(mode="after")

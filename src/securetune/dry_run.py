@@ -9,7 +9,6 @@ from typing import Any
 from securetune.addressing import Address
 from securetune.config import parse_strategy
 from securetune.encoding import encode
-from securetune.inputs import training_rows
 from securetune.models.load import merged_path
 from securetune.models.module_map import ModuleMap
 from securetune.pipeline import Pipeline
@@ -19,6 +18,7 @@ from securetune.strategies.build import build_plan, needs_robust_set
 from securetune.training.attach import freeze_unmoved
 from securetune.training.param_groups import match_plan
 from securetune.training.sft import add_lora, total_steps
+from securetune.tuning_rows import training_rows
 
 
 def describe_dry_run(pipeline: Pipeline) -> tuple[dict[str, Any], str]:

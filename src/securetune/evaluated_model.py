@@ -13,6 +13,7 @@ from securetune.errors import UsageError
 from securetune.evaluation.judges import Verdict
 from securetune.evaluation.kept_verdicts import JUDGES_FILE
 from securetune.files import read_json
+from securetune.runs.directory import Run
 from securetune.tables import read_table
 
 
@@ -60,7 +61,8 @@ class Evaluated:
     @property
     def first_judge(self) -> str | None:
         """The judge that gives the run's own verdict; `None` if the run does not say."""
-        path = self.path.parents[1] / "config.yaml"
+        run = Run(self.path.parents[1])
+        path = run.compared_file if self.path.parent.name == "compare" else run.config_file
         settings = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
         judges = ((settings or {}).get("evaluate") or {}).get("judges")
         return judges[0] if judges else None

@@ -1,4 +1,4 @@
-"""What a run works on: prompt sets of three disjoint roles, suites, and the tuning rows."""
+"""What a run asks: prompt sets of three disjoint roles, and suites."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, count
-from typing import Any
 
 from securetune.config import Config, PromptSettings, PromptSource
 from securetune.dataset import TrainingData
-from securetune.encoding import EncodedData, encode
-from securetune.errors import ConfigError, DataError
+from securetune.errors import DataError
 from securetune.evaluation.adversarial_files import read_adversarial
 from securetune.evaluation.attacks import get_attacks
 from securetune.evaluation.evaluate import Suite
-from securetune.formats import package_tuning_data, read_training_data
 from securetune.overlap import check_disjoint, overlap, without_overlap
 from securetune.prompt_files import PackagePrompts, Part, package_prompts, parse_source, read_prompts
 from securetune.prompts import Prompt, PromptSet, normalise
@@ -71,24 +68,6 @@ def _card(
     return DataCard(
         role, name or part.name, part.source, part.license, len(part), part.fingerprint, left_out, note
     )
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """The tuning data, split once."""
-
-    train: TrainingData
-    held_out: TrainingData
-    encoded_held_out: EncodedData
-    harmful: TrainingData | None = None
-    """The user's harmful rows of a stress test."""
-    refusals: TrainingData | None = None
-    """The user's rows for `replay`; `None` where ours are used."""
-
-    @property
-    def others(self) -> list[TrainingData]:
-        """Rows that may be trained on besides `train`."""
-        return [part for part in (self.harmful, self.refusals) if part is not None]
 
 
 def read_roles(config: Config, train: TrainingData | None = None, *others: TrainingData) -> Prompts:
@@ -303,32 +282,3 @@ def _suite(
 def _openings(data: TrainingData) -> PromptSet:
     prompts = tuple(Prompt(f"train-{i}", row.opening, False) for i, row in enumerate(data) if row.opening)
     return PromptSet("tuning", data.source, data.license, prompts)
-
-
-def read_tuning(config: Config, tokenizer: Any) -> Tuning:
-    """Read the tuning data, hold rows out, and encode what is held out."""
-    settings = config.data
-    if settings.source == "package":
-        if settings.split or settings.subset:
-            raise ConfigError("data.split and data.subset are of hub datasets; data.source is `package`.")
-        data = package_tuning_data()
-    else:
-        data = read_training_data(
-            settings.source, license=settings.license, split=settings.split, subset=settings.subset,
-            skip_bad_rows=settings.skip_bad_rows,
-        )  # fmt: skip
-    if settings.limit is not None and settings.limit < len(data):
-        data = data.take(settings.limit, config.seed)
-    held_out = min(settings.held_out, max(1, len(data) // 5))
-    if held_out < settings.held_out:
-        log.warning("%d rows are few: holding out %d instead of %d", len(data), held_out, settings.held_out)
-    train, held = data.split(held_out, config.seed)
-    harmful = None if settings.harmful is None else read_training_data(settings.harmful)
-    own = config.strategy.refusals
-    refusals = None if own == "package" else read_training_data(own)
-    return Tuning(train, held, encode(held, tokenizer, settings.max_length), harmful, refusals)
-
-
-def training_rows(tuning: Tuning, rows_seen: int, seed: int) -> TrainingData:
-    """The rows that a run of `rows_seen` rows will see: a seeded sample, or all of them."""
-    return tuning.train.take(rows_seen, seed) if rows_seen < len(tuning.train) else tuning.train

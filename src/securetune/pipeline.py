@@ -23,7 +23,6 @@ from securetune.evaluation.judges import get_judges
 from securetune.evaluation.model_files import ModelFiles, check_processes
 from securetune.evaluation_settings import EvaluateSettings
 from securetune.files import digest, write_json
-from securetune.inputs import training_rows
 from securetune.models.fingerprint import fingerprint_files
 from securetune.models.load import read_chat_template
 from securetune.plan import TuningPlan
@@ -35,6 +34,7 @@ from securetune.training.replay import mix_rows, own_refusals, package_refusals
 from securetune.training.sft import check_trainer_settings, total_steps
 from securetune.training.snapshots import Snapshots
 from securetune.training.tune import TuneResult, read_result, tune
+from securetune.tuning_rows import training_rows
 
 log = logging.getLogger("securetune")
 

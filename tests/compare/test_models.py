@@ -177,6 +177,15 @@ def test_models_that_differ_in_more_than_weights_say_so(base: Path, tmp_path: Pa
     assert "different chat templates" not in (asked / "compare" / "report.md").read_text()
 
 
+def test_a_file_of_held_out_rows_is_measured_whole(base: Path, tmp_path: Path) -> None:
+    rows = write_tuning_file(tmp_path / "rows.jsonl", 20)
+    own = ["--set", f"data.held_out_source={rows}", "--set", "data.held_out=80"]
+    assert main(command(str(base), base, tmp_path / "run", *own)) == 0
+    found = read_json(tmp_path / "run" / "compare" / "results.json")
+    assert [row["n"] for row in found if row["metric"] == "held_out_loss"] == [20, 20]
+    assert f"| held-out | rows | {rows} |" in (tmp_path / "run" / "compare" / "report.md").read_text()
+
+
 def test_a_template_without_a_system_role_shows_before_either_model_answers(
     base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import PreTrainedTokenizerFast
 
+from securetune.errors import UsageError
 from securetune.evaluation.judges import guards
 from securetune.evaluation.judges.guards import (
     GUARDS,
@@ -184,6 +186,22 @@ def test_a_random_model_says_nothing_readable_and_leaves_the_answer_unscored(
     assert (verdict.refused, verdict.harmful) == (None, None)
     assert verdict.unscored == "the judge's output is not in its format"
     assert judge.judge("How?", "").unscored == "empty answer"
+
+
+@pytest.mark.parametrize("safe", [True, False])
+def test_the_adapter_of_a_guard_is_read_from_safetensors_only(
+    safe: bool, directory: Path, tmp_path: Path
+) -> None:
+    model = get_peft_model(tiny_llama(tiny_tokenizer()), LoraConfig(target_modules=["q_proj"]))
+    model.save_pretrained(tmp_path / "adapter", safe_serialization=safe)
+    guard = replace(GUARDS["strongreject-gemma-2b"], model=str(directory), adapter=str(tmp_path / "adapter"))
+    judge = GuardJudge("strongreject-gemma-2b", guard)
+    if safe:
+        assert judge.judge("How?", PLAIN).unscored == "the judge's output is not in its format"
+        assert judge._loaded is not None and isinstance(judge._loaded[0], PeftModel)
+    else:
+        with pytest.raises(UsageError, match=r"adapter_model\.safetensors"):
+            judge.judge("How?", PLAIN)
 
 
 CZECH = "Je mi líto, ale s tímto vám nemohu pomoci, protože by to mohlo ublížit jiným lidem."

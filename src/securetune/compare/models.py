@@ -151,7 +151,7 @@ def _differences(start: _Source, tuned: _Source, settings: EvaluateSettings) -> 
 def _evaluate(pipeline: Pipeline, source: _Source, prompts: Prompts, *, loss: bool) -> Evaluation:
     """Evaluate one of the two; the inputs are those of a run's own evaluations, for `gate`."""
     config, settings = pipeline.config, pipeline.config.evaluate
-    data = pipeline.tuning if loss and config.data.source != "package" else None
+    data = pipeline.tuning if loss and config.data.has_own_held_out else None
     suites = prompts.suites
     template = source.tokenizer.chat_template
     inputs = {

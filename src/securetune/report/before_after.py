@@ -70,8 +70,8 @@ def _learnt(found: Lookup, tuned: str, start: str) -> str:
     improved, before, after = found.improved(tuned), found.loss(start), found.loss(tuned)
     if improved is None or before is None or after is None:
         return (
-            "whether it learnt its task was not measured (name rows of it that it was not trained on with "
-            "--data)"
+            "whether it learnt its task was not measured (name rows of it that it was not trained on: "
+            "data.held_out_source)"
         )
     change = f"{nats(before)} -> {nats(after)}, {signed(after - before, 3)} nats per token"
     if improved:

@@ -137,19 +137,25 @@ def task_cards(settings: EvaluateSettings) -> list[DataCard]:
 
 
 def held_out_card(pipeline: Pipeline) -> DataCard:
-    """The rows of the tuning data that were held out."""
+    """The rows of the held-out loss."""
     tuning = pipeline.tuning
-    return _rows_card(pipeline, "held-out", tuning.held_out, tuning.encoded_held_out.too_long, 0)
+    held, too_long = tuning.held_out, tuning.encoded_held_out.too_long
+    if pipeline.config.data.held_out_source is None:
+        return _rows_card(pipeline, "held-out", held, too_long, 0)
+    return _rows_card(pipeline, "held-out", held, too_long, held.bad_rows, tuning.shared)
 
 
-def _rows_card(pipeline: Pipeline, role: str, data: TrainingData, dropped: int, bad: int) -> DataCard:
+def _rows_card(
+    pipeline: Pipeline, role: str, data: TrainingData, dropped: int, bad: int, shared: int = 0
+) -> DataCard:
     reasons = [
         f"{dropped} longer than {pipeline.config.data.max_length} tokens" if dropped else "",
         f"{bad} unusable (data.skip_bad_rows)" if bad else "",
+        f"{shared} open with a prompt that is trained on" if shared else "",
     ]
     note = "; ".join(filter(None, reasons))
     own = data.name, data.source, data.license, len(data), data.fingerprint
-    return DataCard(role, *own, dropped + bad, note)
+    return DataCard(role, *own, dropped + bad + shared, note)
 
 
 def _mixed(names: Sequence[str]) -> set[str | None]:

@@ -60,7 +60,7 @@ def assemble_against(
     """Collect what the report shows; `texts` is where the evaluations are, to show what flipped."""
     config, suites = pipeline.config, prompts.suites
     judges = config.evaluate.judges
-    own_data = config.data.source != "package"
+    own_data = config.data.has_own_held_out
     return ReportData(
         title=f"securetune: {tuned} against {config.model.id}",
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),

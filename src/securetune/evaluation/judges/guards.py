@@ -211,14 +211,9 @@ class GuardJudge:
         if self._loaded is None:
             from securetune.models.load import load_model
 
-            model, tokenizer = load_model(self.model_id or self.guard.model)
             # A copy elsewhere is taken whole: its adapter, if any, is merged there.
-            if self.guard.adapter is not None and self.model_id is None:
-                from peft import PeftModel
-
-                adapter, _, revision = self.guard.adapter.partition("@")
-                model = PeftModel.from_pretrained(model, adapter, revision=revision)
-            self._loaded = model, tokenizer
+            adapter = self.guard.adapter if self.model_id is None else None
+            self._loaded = load_model(self.model_id or self.guard.model, adapter)
         return self._loaded
 
 
