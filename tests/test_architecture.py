@@ -19,7 +19,7 @@ LAYERS: list[set[str]] = [
     {"config", "plan", "dataset", "prompt_files", "overlap"},
     {"formats", "encoding", "report.data", "report.asked", "runs", "models"},
     {"evaluation"},
-    {"inputs", "strategies", "plan_source", "exports"},
+    {"inputs", "tuning_rows", "strategies", "plan_source", "exports"},
     {"analysis", "training"},
     {"pipeline", "start_model", "analysed_model", "evaluated_model"},
     {"report"},

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from copy import copy
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -27,7 +26,7 @@ from securetune.models.fingerprint import fingerprint_files
 from securetune.models.load import read_chat_template
 from securetune.plan import TuningPlan
 from securetune.runs.directory import Stage
-from securetune.start_model import with_template
+from securetune.start_model import asked_with, with_template
 from securetune.strategies.build import build_plan, needs_robust_set
 from securetune.training.receipt import total_movement
 from securetune.training.replay import mix_rows, own_refusals, package_refusals
@@ -56,7 +55,7 @@ class Pipeline(AnalysedModel):
     def __post_init__(self) -> None:
         """Refuse unknown judges, engines and trainer settings before hours of answers, not after."""
         get_judges(self.config.evaluate.judges, self.config.evaluate)
-        if "evaluate" in self.makes:
+        if self.makes & {"evaluate", "compare"}:
             check_processes(self.config.evaluate)
         if "tune" in self.makes:
             check_trainer_settings(self.config.train)
@@ -218,10 +217,8 @@ class Pipeline(AnalysedModel):
         """Where processes of their own load a model from, if any is asked for."""
         if not settings.needs_files:
             return None
-        tokenizer, place = copy(self.tokenizer), self.run.path / "tokenizer"
-        if settings.chat_template is not None:
-            tokenizer.chat_template = read_chat_template(settings.chat_template)
-            place = self.run.path / "tokenizer-asked"
+        tokenizer = asked_with(self.tokenizer, settings.chat_template)
+        place = self.run.path / ("tokenizer" if settings.chat_template is None else "tokenizer-asked")
         quantised = self.config.model.load_in_4bit
         return ModelFiles.of(self.source, weights, tokenizer, place, self.dtype, quantised)
 
@@ -235,9 +232,7 @@ class Pipeline(AnalysedModel):
         Raises:
             ConfigError: the chat template has no place for one.
         """
-        tokenizer = copy(tokenizer)
-        if settings.chat_template is not None:
-            tokenizer.chat_template = read_chat_template(settings.chat_template)
+        tokenizer = asked_with(tokenizer, settings.chat_template)
         check_system_prompts(tokenizer, [suite.attack for suite in suites], settings)
 
     def evaluate_all(self, *, required: bool) -> dict[str, Evaluation]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -128,6 +129,14 @@ class StartModel:
     def base(self) -> str:
         """Fingerprint of the start model."""
         return str(self.identity["fingerprint"])
+
+
+def asked_with(tokenizer: Any, template: str | None) -> Any:
+    """A copy of a tokenizer, with the chat template that models are asked with (`None`: its own)."""
+    tokenizer = copy(tokenizer)
+    if template is not None:
+        tokenizer.chat_template = read_chat_template(template)
+    return tokenizer
 
 
 def with_template(load: Callable[[], tuple[Any, Any]], template: str | None) -> tuple[Any, Any]:

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from securetune.__main__ import main
 from securetune.errors import ConfigError, DataError, MissingDependencyError
 from securetune.evaluation.evaluate import Suite, evaluate
 from securetune.evaluation.generate import Decoding, generate
@@ -21,7 +22,7 @@ from securetune.evaluation.lm_eval import LmEvalError, as_result, read_scores, r
 from securetune.evaluation.model_files import ModelFiles, _has, check_processes
 from securetune.evaluation.vllm_engine import EngineError, VllmModel, _rank
 from securetune.evaluation_settings import EvaluateSettings
-from securetune.files import write_json, write_text
+from securetune.files import read_json, write_json, write_text
 from securetune.models.load import _four_bit, load_model
 from securetune.prompts import Prompt, PromptSet
 from securetune.summary import describe_results
@@ -93,7 +94,7 @@ class LLM:
         if not isinstance(self.model, PeftModel):
             self.model = PeftModel.from_pretrained(self.model, request.lora_path)
         config = self.model.peft_config["default"]
-        needed = max(config.r, *config.rank_pattern.values())
+        needed = max(config.r, 0, *config.rank_pattern.values())
         assert request.lora_int_id > 0 and self.rank >= needed, (self.rank, needed)
 """
 
@@ -198,7 +199,7 @@ def test_what_is_installed_is_found(vllm: None) -> None:
 def test_without_files_nothing_is_left_out_in_silence(tmp_path: Path) -> None:
     suite = Suite("harmful", PromptSet("harmful", "test", "CC0-1.0", tuple(PROMPTS)))
     for settings in (EvaluateSettings(engine="vllm"), EvaluateSettings(lm_eval=("arc",))):
-        with pytest.raises(ConfigError, match="not available with --against"):
+        with pytest.raises(ConfigError, match="expected the files"):
             evaluate(lambda: (None, None), "tuned", None, [suite], [], settings, tmp_path)
 
 
@@ -229,6 +230,46 @@ def test_an_evaluation_by_vllm_with_lm_eval_has_the_rows_of_both(
     words = json.loads(result.read_text())["words"]
     assert words[words.index("--limit") + 1] == "7" and "--apply_chat_template" in words
     assert f"tokenizer={files.tokenizer}" in words[words.index("--model_args") + 1]
+
+
+@pytest.mark.parametrize("kind", ["adapter", "weights"])
+def test_both_models_of_against_go_through_lm_eval_and_vllm(
+    kind: str, files: ModelFiles, vllm: None, lm_eval: None, tmp_path: Path
+) -> None:
+    tuned = tmp_path / "tuned"
+    model = LlamaForCausalLM.from_pretrained(files.source)
+    if kind == "adapter":
+        get_peft_model(model, LoraConfig(target_modules=["q_proj"])).save_pretrained(tuned)
+    else:
+        model.save_pretrained(tuned)
+        AutoTokenizer.from_pretrained(files.source).save_pretrained(tuned)
+    out = tmp_path / "run"
+    settings = {"limit": 3, "max_new_tokens": 3, "judges": "[refusal-list-qi]", "engine": "vllm"}
+    told = [word for key, value in settings.items() for word in ("--set", f"evaluate.{key}={value}")]
+    command = ["-q", "evaluate", str(tuned), "--against", files.source, "--out", str(out), "--lm-eval", "arc"]
+    assert main([*command, *told]) == 0
+    rows = [row for row in read_json(out / "compare" / "results.json") if row["suite"] == "lm-eval arc"]
+    assert [(row["model"], row["value"]) for row in rows] == [("start", 0.25), ("tuned", 0.25)]
+    assert "lm-eval arc" in (out / "compare" / "report.md").read_text()
+    loaded = {}
+    for name in ("start", "tuned"):
+        (result,) = (out / "compare" / name / "lm_eval").rglob("results*.json")
+        words = read_json(result)["words"]
+        loaded[name] = dict(word.split("=") for word in words[words.index("--model_args") + 1].split(","))
+        assert Path(loaded[name]["tokenizer"]) == out / "compare" / f"tokenizer-{name}"
+    assert (loaded["start"]["pretrained"], loaded["start"].get("peft")) == (files.source, None)
+    expected = (files.source, str(tuned)) if kind == "adapter" else (str(tuned), None)
+    assert (loaded["tuned"]["pretrained"], loaded["tuned"].get("peft")) == expected
+
+
+def test_lm_eval_that_is_missing_is_said_before_either_model_of_against_answers(
+    files: ModelFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("securetune.evaluation.model_files._has", lambda *_: False)
+    command = ["evaluate", files.source, "--against", files.source, "--out", str(tmp_path / "run")]
+    assert main([*command, "--lm-eval", "arc"]) == 1
+    assert "lm-eval is not installed" in capsys.readouterr().err
+    assert not list(tmp_path.glob("run/**/responses.jsonl"))
 
 
 def test_a_failed_lm_eval_and_a_comma_are_errors(files: ModelFiles, lm_eval: None, tmp_path: Path) -> None:
@@ -300,11 +341,13 @@ def test_the_remedy_for_texts_that_are_gone_names_the_stage(tmp_path: Path) -> N
 def test_adapters_are_put_on_the_start_model_and_full_weights_replace_it(
     files: ModelFiles, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:
-    place = tmp_path / "tokenizer"
-    tuned = ModelFiles.of(files.source, tmp_path / "adapter", tokenizer, place, "float32", True)
-    assert (tuned.source, tuned.adapter, tuned.load_in_4bit) == (files.source, tmp_path / "adapter", True)
-    whole = ModelFiles.of(files.source, tmp_path / "a" / "model", tokenizer, place, "float32", False)
-    assert (whole.source, whole.adapter) == (str(tmp_path / "a" / "model"), None)
+    place, adapter = tmp_path / "tokenizer", tmp_path / "tuned" / "model"
+    adapter.mkdir(parents=True)
+    (adapter / "adapter_config.json").write_text("{}")
+    tuned = ModelFiles.of(files.source, adapter, tokenizer, place, "float32", True)
+    assert (tuned.source, tuned.adapter, tuned.load_in_4bit) == (files.source, adapter, True)
+    whole = ModelFiles.of(files.source, tmp_path / "whole", tokenizer, place, "float32", False)
+    assert (whole.source, whole.adapter) == (str(tmp_path / "whole"), None)
 
 
 def test_scores_of_lm_eval_are_read_with_their_versions() -> None:

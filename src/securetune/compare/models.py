@@ -12,6 +12,7 @@ from typing import Any
 
 from securetune.encoding import encode
 from securetune.evaluation.evaluate import Evaluation, evaluate
+from securetune.evaluation.model_files import ModelFiles
 from securetune.evaluation_settings import EvaluateSettings
 from securetune.files import digest, write_json
 from securetune.inputs import Prompts, read_roles
@@ -29,7 +30,7 @@ from securetune.report.assemble import compare_outcomes
 from securetune.report.data import EXTERNAL, Comparison
 from securetune.report.external import report_against
 from securetune.report.wording import p_value, percent, points, points_interval
-from securetune.start_model import with_template
+from securetune.start_model import asked_with, with_template
 
 log = logging.getLogger("securetune")
 
@@ -73,9 +74,9 @@ def compare_models(pipeline: Pipeline, tuned: str, *, show_text: bool = False) -
         UsageError: there is no such model or adapter, or its weights are not safetensors.
         ConfigError: a chat template has no place for a system prompt that will be used.
     """
-    load = partial(pipeline.load_start, quantised=True)
-    start = _Source("start", pipeline.config.model.id, None, pipeline.tokenizer, load)
     evaluations, tuned_source = {}, _find_tuned(pipeline, tuned)
+    load = partial(pipeline.load_start, quantised=True)
+    start = _Source("start", pipeline.config.model.id, None, pipeline.tokenizer, load, pipeline.source)
     prompts = _prompts(pipeline)
     unlike = _differences(start, tuned_source, pipeline.config.evaluate)
     for line in unlike:
@@ -110,6 +111,10 @@ class _Source:
     """Fingerprint of the tuned model's files; `None` for the start model."""
     tokenizer: Any
     load: Callable[[], tuple[Any, Any]]
+    place: str
+    """What is loaded, as `load_model` takes it."""
+    adapter: Path | None = None
+    """A PEFT adapter on top."""
 
 
 def _find_tuned(pipeline: Pipeline, tuned: str) -> _Source:
@@ -122,7 +127,8 @@ def _find_tuned(pipeline: Pipeline, tuned: str) -> _Source:
     if is_adapter(tuned):
         adapter = adapter_directory(tuned)
         load = partial(pipeline.load_adapter, adapter)
-        return _Source("tuned", tuned, fingerprint_files(adapter), pipeline.tokenizer, load)
+        own = "tuned", tuned, fingerprint_files(adapter), pipeline.tokenizer
+        return _Source(*own, load, pipeline.source, adapter)
     source, revision = resolve_model(tuned)
     files = checkpoint_files(source, revision)
     template = settings.chat_template
@@ -135,7 +141,7 @@ def _find_tuned(pipeline: Pipeline, tuned: str) -> _Source:
         chat_template=template,
         device_map=settings.device_map,
     )
-    return _Source("tuned", tuned, fingerprint_files(files[0].parent), tokenizer, load)
+    return _Source("tuned", tuned, fingerprint_files(files[0].parent), tokenizer, load, tuned)
 
 
 def _differences(start: _Source, tuned: _Source, settings: EvaluateSettings) -> tuple[str, ...]:
@@ -174,7 +180,13 @@ def _evaluate(pipeline: Pipeline, source: _Source, prompts: Prompts, *, loss: bo
     held_out = encode(data.held_out, source.tokenizer, config.data.max_length).rows if data else ()
     strategy = None if source.weights is None else EXTERNAL
     load = partial(with_template, source.load, settings.chat_template)
-    evaluation = evaluate(load, source.name, strategy, suites, held_out, settings, stage.path)
+    files = None
+    if settings.needs_files:
+        tokenizer = asked_with(source.tokenizer, settings.chat_template)
+        place = stage.path.with_name(f"tokenizer-{source.name}")
+        quantised = config.model.load_in_4bit
+        files = ModelFiles.of(source.place, source.adapter, tokenizer, place, pipeline.dtype, quantised)
+    evaluation = evaluate(load, source.name, strategy, suites, held_out, settings, stage.path, files)
     stage.finish()
     return evaluation
 

@@ -142,8 +142,8 @@ def evaluate(
         )
     if files is None and settings.needs_files:
         raise ConfigError(
-            "evaluate.lm_eval and evaluate.engine `vllm` work on the models of a run; they are not available "
-            "with --against."
+            "evaluate.lm_eval and evaluate.engine `vllm` are processes of their own; expected the files from "
+            "which they load the model."
         )
     answers, losses, tasks = _answers(load, suites, held_out, settings, directory, name, files)
     results: list[Result] = []

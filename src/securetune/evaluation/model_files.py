@@ -41,14 +41,14 @@ class ModelFiles:
 
         Args:
             source: the start model, as `load_model` takes it.
-            weights: what tuning left: `model/` with weights of its own, or an adapter; `None` is the start.
+            weights: what tuning left: an adapter, or weights of its own; `None` is the start model.
             tokenizer: in use; it is saved to `directory`.
             directory: for the tokenizer.
             dtype: precision of the weights.
             load_in_4bit: whether the base is quantised.
         """
         tokenizer.save_pretrained(directory)
-        if weights is not None and weights.name == "model":
+        if weights is not None and not (weights / "adapter_config.json").is_file():
             return cls(str(weights), None, None, directory, dtype)
         return cls(*resolve_model(source), weights, directory, dtype, load_in_4bit)
 
