@@ -124,7 +124,7 @@ def test_the_tables_come_from_the_cells_alone(
     assert {row["at"] for row in content["matched"]} == {"held-out loss", "movement"}
     own = [row for row in content["models"] if row["model"] == "start"]
     assert own[0]["suites"]["harmful"]["n"] == 8 and own[0]["movement"] == 0
-    assert content["power"]["measured"] is False, "one seed shows no spread between seeds"
+    assert content["power"]["measured"] in ([], ["prompts"]), "one seed shows no spread between seeds"
     assert main(arguments(config, tmp_path, "--tables", "--judge", "refusal-list-wei")) == 0
     assert main(arguments(config, tmp_path / "nothing", "--tables")) == 1
     assert "expected start.json" in capsys.readouterr().err

@@ -243,6 +243,18 @@ def test_the_spread_is_read_from_cells() -> None:
     assert Spread.measured([[{"a": 1.0, "b": 0.0}]]) is None and Spread.measured([]) is None
 
 
+def test_one_seed_shows_how_much_prompts_differ_and_nothing_of_seeds() -> None:
+    gap = {f"p{i}": float(i < 10) - float(10 <= i < 13) for i in range(200)}
+    found = Spread.of_one_seed([[gap], [gap]])
+    assert found is not None
+    assert found.of_prompts + found.residual == pytest.approx(13 / 200 - (7 / 200) ** 2, rel=0.01)
+    assert found.of_seeds == Spread.assumed().of_seeds
+    # Two-sided, 80%: (1.96 + 0.84)^2 variances over the squared difference.
+    assert found.prompts_needed(0.035, 1) == pytest.approx(7.85 * 0.0638 / 0.035**2, rel=0.02)
+    same = {f"p{i}": 0.0 for i in range(200)}
+    assert Spread.of_one_seed([[same]]) is None and Spread.of_one_seed([]) is None
+
+
 @pytest.mark.parametrize("seeds", [2, 3])
 def test_a_spread_from_few_seeds_is_not_too_small_on_average(seeds: int) -> None:
     rng, true, prompts, found = np.random.default_rng(0), Spread.assumed(), 100, []

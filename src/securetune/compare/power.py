@@ -14,6 +14,8 @@ from securetune.evaluation.crossed import satterthwaite, variances
 
 POWER, LEVEL = 0.8, 0.05
 MOST_PROMPTS = 20_000
+FEWEST_CHANGED = 6
+"""Verdicts that a difference must change: fewer, all one way, leave McNemar's exact test above 5%."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,17 @@ class Spread:
         """Before anything is measured (ours): so many prompts answered differently, half of it by chance."""
         return cls(discordant / 2, seed_deviation**2, discordant / 2)
 
+    @classmethod
+    def of_one_seed(cls, pairs: Sequence[Sequence[Values]]) -> Spread | None:
+        """As `assumed`, with the variance over prompts that one seed shows; `None` if it shows none.
+
+        Args:
+            pairs: as for `measured`.
+        """
+        found = [np.var([*gap.values()], ddof=1) for gaps in pairs for gap in gaps if len(gap) > 1]
+        variance = float(np.mean(found)) if found else 0.0
+        return cls.assumed(variance) if variance > 0 else None
+
     def error(self, prompts: int, seeds: int) -> tuple[float, float]:
         """Standard error and degrees of freedom that `mean_over_seeds` would have."""
         residual = self.residual / (prompts * seeds)
@@ -74,9 +87,11 @@ class Spread:
 
         More prompts can lower the power: they leave the variance between seeds alone, and as its share grows
         the degrees of freedom fall to seeds - 1. So numbers are tried upwards, each about a tenth above the
-        one before (ours), and the first that does is refined.
+        one before (ours), and the first that does is refined. They begin where the difference changes
+        `FEWEST_CHANGED` verdicts: below, the normal approximation would promise too much (ours).
         """
-        tried = np.unique(np.geomspace(2, MOST_PROMPTS, 100).astype(int)).tolist()
+        fewest = max(2, math.ceil(FEWEST_CHANGED / difference))
+        tried = np.unique(np.geomspace(fewest, MOST_PROMPTS, 100).astype(int)).tolist()
         enough = (index for index, n in enumerate(tried) if self.power(difference, n, seeds) >= POWER)
         first = next(enough, None)
         if first is None:

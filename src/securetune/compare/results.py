@@ -312,6 +312,7 @@ def _power(found: Mapping[str, BySeed], losses: Mapping[int, float]) -> dict[str
         gaps = [{key: a[key] - b[key] for key in a if key in b} for a, b in values if a and b]
         if name != "vanilla" and len(gaps) == len(losses):
             pairs.append(gaps)
-    measured = Spread.measured(pairs)
-    spread = measured or Spread.assumed()
-    return {"measured": measured is not None, **asdict(spread), "needed": power_table(spread)}
+    both, prompts = Spread.measured(pairs), Spread.of_one_seed(pairs)
+    measured = ["prompts", "seeds"] if both else ["prompts"] if prompts else []
+    spread = both or prompts or Spread.assumed()
+    return {"measured": measured, **asdict(spread), "needed": power_table(spread)}

@@ -146,14 +146,13 @@ def _power(content: Mapping[str, Any]) -> str:
             ]
         )
     heads = [f"{count} seed{'s' if count > 1 else ''}" for count in seeds]
-    source = (
-        "from the spread measured here"
-        if power["measured"]
-        else "from an assumed spread: nothing was measured"
-    )
-    return f"{source[0].upper()}{source[1:]}. One seed covers the prompts alone.\n\n" + _table(
-        ["difference", *heads], rows
-    )
+    sources = {
+        2: "From the spread measured here",
+        1: "From the spread over prompts measured here with one seed; seeds: 3 points, assumed",
+        0: "From an assumed spread: nothing was measured",
+    }
+    source = sources[len(power["measured"])]
+    return f"{source}. One seed covers the prompts alone.\n\n" + _table(["difference", *heads], rows)
 
 
 def _rate(rate: Mapping[str, Any] | None) -> str:
